@@ -1,0 +1,47 @@
+# Every target sets itself up: a virtual environment in .venv, with the tested
+# versions of constraints.txt. Another Python: `make demo PYTHON=python3.12`.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.10 python3,\
+	$(shell command -v $(p) 2>/dev/null)))
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lint format clean
+
+demo: $(READY)
+	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
+
+test: $(READY)
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# OpenCV's ordinary wheels, which OpenMMLab requires, need the system's libGL;
+# where that is missing, the headless build is put in their place.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' && '$(PYTHON)' -c 'import sys; \
+		sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo 'error: Python 3.10, 3.11 or 3.12 is needed;' \
+		'name it with PYTHON=...' >&2; exit 1; }
+	@'$(PYTHON)' -m venv $(VENV) || { echo 'error: cannot make a virtual' \
+		'environment; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[demo,tests,lint]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --force-reinstall -c constraints.txt \
+		opencv-contrib-python-headless
+	@touch $@
