@@ -1,0 +1,4 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from .motionmae_vit import MotionMAEViT
+
+__all__ = ['MotionMAEViT']

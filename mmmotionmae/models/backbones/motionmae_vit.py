@@ -1,0 +1,188 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""The encoder.
+
+Shapes: B clips, C channels, T frames, H W size, L tokens, V visible tokens,
+D width.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from mmaction.models.backbones.vit_mae import VisionTransformer
+from mmaction.registry import MODELS
+from mmengine.model import ModuleList
+from torch import Tensor, nn
+
+from ..utils.transformer import fuse_attention, run_blocks
+from ..utils.tubelet import (
+    Grid,
+    patchify,
+    select_tokens,
+    select_tubelets,
+    split_mask,
+    token_grid,
+)
+
+
+@MODELS.register_module()
+class MotionMAEViT(VisionTransformer):
+    """Vision transformer that encodes the visible tokens of a clip.
+
+    MMAction2's ``VisionTransformer`` with the same parameters and the same
+    state-dict keys, so that checkpoints go both ways. It differs in the
+    forward pass: masked tokens are never embedded, attention is fused, and
+    the result is the tokens themselves.
+
+    Args:
+        img_size (int): Height and width of a frame, in pixels.
+            Defaults to 224.
+        patch_size (int): Height and width of a tubelet, in pixels.
+            Defaults to 16.
+        embed_dims (int): Width D. Defaults to 768.
+        depth (int): Number of blocks. Defaults to 12.
+        num_heads (int): Number of attention heads. Defaults to 12.
+        num_frames (int): Frames T of a clip. Defaults to 16.
+        tubelet_size (int): Frames of a tubelet. Defaults to 2.
+        use_learnable_pos_emb (bool): Learn the positions instead of using
+            the sine-cosine table. Defaults to False.
+        with_cp (bool): Use activation checkpointing. Defaults to False.
+        init_cfg (dict or list[dict], optional): Initialisation. Defaults to
+            Xavier uniform for linear layers, as in VideoMAE's pre-training.
+        **kwargs: As in ``VisionTransformer``. There is no mean pooling: the
+            final norm is applied to every token.
+
+    Raises:
+        ValueError: If frames or size do not divide evenly into tubelets.
+
+    Examples:
+        >>> import torch
+        >>> vit = MotionMAEViT(
+        ...     img_size=32, patch_size=8, embed_dims=16, depth=1,
+        ...     num_heads=2, num_frames=8)
+        >>> mask = torch.zeros(2, 64, dtype=torch.bool)
+        >>> mask[:, :48] = True
+        >>> vit(torch.rand(2, 3, 8, 32, 32), mask).shape
+        torch.Size([2, 16, 16])
+    """
+
+    def __init__(
+        self,
+        img_size: int = 224,
+        patch_size: int = 16,
+        embed_dims: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        num_frames: int = 16,
+        tubelet_size: int = 2,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = [
+            dict(type='Xavier', layer='Linear', distribution='uniform'),
+            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+        ],
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(img_size, int):
+            raise ValueError(
+                'img_size must be one int, the side of square frames; got '
+                f'{img_size!r}.'
+            )
+        grid = token_grid(
+            num_frames, img_size, img_size, tubelet_size, patch_size
+        )
+        super().__init__(
+            img_size=img_size,
+            patch_size=patch_size,
+            embed_dims=embed_dims,
+            depth=depth,
+            num_heads=num_heads,
+            qkv_bias=qkv_bias,
+            qk_scale=qk_scale,
+            drop_rate=drop_rate,
+            attn_drop_rate=attn_drop_rate,
+            num_frames=num_frames,
+            tubelet_size=tubelet_size,
+            use_mean_pooling=False,
+            init_cfg=init_cfg,
+            **kwargs,
+        )
+        self.token_grid: Grid = grid
+        self.tubelet_size = tubelet_size
+        self.with_cp = with_cp
+        self.blocks: ModuleList
+        self.norm: nn.Module
+        self.pos_embed: Tensor
+        fuse_attention(
+            self.blocks,
+            embed_dims=embed_dims,
+            num_heads=num_heads,
+            qkv_bias=qkv_bias,
+            qk_scale=qk_scale,
+            attn_drop_rate=attn_drop_rate,
+            drop_rate=drop_rate,
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """int: L, the tokens of one clip."""
+        t, h, w = self.token_grid
+        return t * h * w
+
+    def embed(self, tubelets: Tensor) -> Tensor:
+        """Embed tubelets.
+
+        The stride of the stock 3-D convolution equals its kernel, so it is a
+        matrix product per tubelet.
+
+        Args:
+            tubelets: (B, N, C, P).
+
+        Returns:
+            (B, N, D).
+        """
+        conv = self.patch_embed.projection
+        return F.linear(tubelets.flatten(2), conv.weight.flatten(1), conv.bias)
+
+    def forward(self, clip: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encode the visible tokens.
+
+        Args:
+            clip: (B, C, T, H, W), normalised, float.
+            mask: (B, L), bool, True = masked. None: every token is visible.
+
+        Returns:
+            The latent: (B, V, D), visible tokens in token order, after the
+            final norm.
+
+        Raises:
+            ValueError: If clip or mask do not fit the token grid.
+        """
+        t, h, w = clip.shape[-3:]
+        grid = token_grid(t, h, w, self.tubelet_size, self.patch_size)
+        if grid != self.token_grid:
+            raise ValueError(
+                f'The clip has a token grid of {grid}, but the encoder was '
+                f'built for {self.token_grid}: set its num_frames and '
+                'img_size to those of the pipeline.'
+            )
+        if mask is None:
+            tubelets = patchify(clip, self.tubelet_size, self.patch_size)
+            position = self.pos_embed
+        else:
+            if mask.shape != (len(clip), self.num_tokens):
+                raise ValueError(
+                    f'The mask has shape {tuple(mask.shape)}, but the clips '
+                    f'have {(len(clip), self.num_tokens)} tokens: give the '
+                    'masking transform the patch_size and tubelet_size of '
+                    'the encoder.'
+                )
+            visible, _ = split_mask(mask)
+            tubelets = select_tubelets(
+                clip, visible, self.tubelet_size, self.patch_size
+            )
+            position = select_tokens(self.pos_embed, visible)
+        x = self.pos_drop(self.embed(tubelets) + position)
+        return self.norm(run_blocks(self.blocks, x, self.with_cp))

@@ -1,0 +1,4 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from .motionmae_head import MotionMAEHead
+
+__all__ = ['MotionMAEHead']

@@ -1,0 +1,53 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+import torch
+import torch.nn.functional as F
+from mmaction.registry import MODELS
+from torch import Tensor, nn
+
+_CRITERIA = {
+    'L2': F.mse_loss,
+    'L1': F.l1_loss,
+    'smooth_L1': F.smooth_l1_loss,
+}
+
+
+@MODELS.register_module()
+class MaskedReconstructionLoss(nn.Module):
+    """Mean error over all values of the masked tokens.
+
+    Computed in float32 whatever the precision of the model.
+
+    Args:
+        criterion (str): ``'L2'`` (mean squared error, best in the paper),
+            ``'L1'`` or ``'smooth_L1'`` (beta 1). Defaults to ``'L2'``.
+        loss_weight (float): Factor of the loss. Defaults to 1.
+
+    Raises:
+        ValueError: If the criterion is none of these.
+    """
+
+    def __init__(
+        self, criterion: str = 'L2', loss_weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        if criterion not in _CRITERIA:
+            raise ValueError(
+                f'criterion must be one of {list(_CRITERIA)}, '
+                f'not {criterion!r}.'
+            )
+        self.criterion = criterion
+        self.loss_weight = loss_weight
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Compare prediction and target at the masked tokens.
+
+        Args:
+            pred: (B, M, K), any float dtype.
+            target: (B, M, K), float32.
+
+        Returns:
+            A float32 scalar.
+        """
+        with torch.autocast(pred.device.type, enabled=False):
+            loss = _CRITERIA[self.criterion](pred.float(), target.float())
+            return self.loss_weight * loss

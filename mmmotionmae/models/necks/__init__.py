@@ -1,0 +1,4 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from .motionmae_decoder import MotionMAEDecoder
+
+__all__ = ['MotionMAEDecoder']

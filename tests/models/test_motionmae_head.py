@@ -1,0 +1,195 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+import pytest
+import torch
+from conftest import tube_mask
+from mmaction.registry import MODELS
+from sklearn.metrics import r2_score
+from test_tubelet import naive_patchify
+
+from mmmotionmae.models.heads.motionmae_head import TokenSums, build_target
+from mmmotionmae.models.utils.tubelet import split_mask
+
+
+def naive_target(video, masked, norm, tubelet_size, patch_size):
+    """Loops; the formula of VideoMAE's engine for `norm='tubelet'`."""
+    tubelets = naive_patchify(video, tubelet_size, patch_size)
+    batch = []
+    for b in range(len(video)):
+        tokens = []
+        for i in masked[b].tolist():
+            channels = []
+            for c in range(video.size(1)):
+                values = tubelets[b, i, c]
+                over = values if norm == 'tubelet' else video[b, c]
+                if norm != 'none':
+                    n = over.numel()
+                    mean = over.sum() / n
+                    var = ((over - mean) ** 2).sum() / (n - 1)
+                    values = (values - mean) / (var.sqrt() + 1e-6)
+                channels.append(values)
+            tokens.append(torch.stack(channels))
+        batch.append(torch.stack(tokens))
+    return torch.stack(batch)
+
+
+@pytest.mark.parametrize('norm', ['tubelet', 'clip', 'none'])
+def test_target_equals_loops(norm):
+    video = torch.rand(2, 3, 4, 8, 8)
+    _, masked = split_mask(tube_mask(2, grid=(2, 2, 2), num_masked=3))
+    target = build_target(video, masked, norm, 2, 4)
+    expected = naive_target(video, masked, norm, 2, 4)
+    torch.testing.assert_close(target.values, expected, rtol=1e-4, atol=1e-4)
+    raw = naive_target(video, masked, 'none', 2, 4)
+    torch.testing.assert_close(
+        target.values * target.std + target.mean,
+        raw.expand_as(target.values),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(
+        target.energy, raw.flatten(2).square().mean(-1).sqrt()
+    )
+
+
+def test_a_constant_tubelet_is_no_nan():
+    _, masked = split_mask(torch.ones(1, 1, dtype=torch.bool))
+    target = build_target(torch.zeros(1, 3, 2, 4, 4), masked, 'tubelet', 2, 4)
+    assert torch.equal(target.values, torch.zeros(1, 1, 3, 32))
+
+
+@pytest.mark.parametrize('shift', [0.0, 10.0])
+def test_explained_variance_equals_scikit_learn(shift):
+    target = torch.randn(2, 5, 8) + shift
+    pred = target + 0.5 * torch.randn(2, 5, 8)
+    sums = TokenSums.of(pred, target)
+    assert sums.explained_variance().item() == pytest.approx(
+        r2_score(target.flatten(), pred.flatten()), abs=1e-4
+    )
+    keep = torch.tensor([[1, 0, 0, 1, 1], [0, 0, 1, 0, 0]]).bool()
+    assert sums.explained_variance(keep).item() == pytest.approx(
+        r2_score(target[keep].flatten(), pred[keep].flatten()), abs=1e-4
+    )
+
+
+def test_explained_variance_in_closed_form():
+    target = torch.randn(3, 4, 6)
+    perfect = TokenSums.of(target, target)
+    assert perfect.explained_variance().item() == pytest.approx(1)
+    constant = TokenSums.of(target.mean().expand_as(target), target)
+    assert constant.explained_variance().item() == pytest.approx(0, abs=1e-5)
+    nobody = torch.zeros(3, 4, dtype=torch.bool)
+    assert constant.explained_variance(nobody).item() == 0
+    flat = TokenSums.of(torch.rand(1, 2, 3), torch.full((1, 2, 3), 0.7))
+    assert flat.explained_variance().item() == 0
+
+
+def build_head(**kwargs):
+    return MODELS.build(
+        dict(
+            type='MotionMAEHead',
+            in_channels=6,
+            patch_size=4,
+            tubelet_size=2,
+            **kwargs,
+        )
+    )
+
+
+def test_loss_equals_loops():
+    head = build_head(pixel_weight=0.5, motion_weight=2.0, motion_norm='clip')
+    videos = dict(
+        pixel=torch.rand(2, 3, 4, 8, 8), motion=torch.randn(2, 3, 4, 8, 8)
+    )
+    mask = tube_mask(2, grid=(2, 2, 2), num_masked=3)
+    _, masked = split_mask(mask)
+    tokens = dict(pixel=torch.randn(2, 6, 6), motion=torch.randn(2, 6, 6))
+    losses = head.loss(tokens, videos, mask)
+    assert set(losses) == {
+        'loss_pixel',
+        'loss_motion',
+        'r2_pixel',
+        'r2_motion',
+        'r2_motion_moving',
+    }
+    preds = head(tokens)
+    for name, norm, weight in (
+        ('pixel', 'tubelet', 0.5),
+        ('motion', 'clip', 2.0),
+    ):
+        target = naive_target(videos[name], masked, norm, 2, 4)
+        total = 0.0
+        for b in range(2):
+            for i in range(6):
+                error = preds[name][b, i] - target[b, i].flatten()
+                total += error.square().sum().item()
+        expected = weight * total / target.numel()
+        assert losses[f'loss_{name}'].item() == pytest.approx(
+            expected, rel=1e-4
+        )
+        assert losses[f'r2_{name}'].item() == pytest.approx(
+            r2_score(target.flatten(), preds[name].detach().flatten()),
+            abs=1e-4,
+        )
+
+
+def test_moving_tubelets_are_those_above_the_threshold():
+    head = build_head(pixel_weight=0.0, motion_norm='none')
+    motion = torch.zeros(1, 3, 4, 8, 8)
+    motion[:, :, :2, :4, :4] = 0.1 * torch.randn(3, 2, 4, 4)  # token 0
+    motion[:, :, :2, 4:, :4] = 0.001 * torch.randn(3, 2, 4, 4)  # token 2
+    mask = torch.ones(1, 8, dtype=torch.bool)
+    tokens = dict(motion=torch.randn(1, 8, 6))
+    losses = head.loss(tokens, dict(motion=motion), mask)
+    pred = head(tokens)['motion'][0, 0].detach()
+    expected = r2_score(motion[0, :, :2, :4, :4].flatten(), pred)
+    assert losses['r2_motion_moving'].item() == pytest.approx(
+        expected, rel=1e-4
+    )
+    assert losses['r2_motion'] < losses['r2_motion_moving']
+
+
+def test_prediction_of_the_target_reconstructs_the_video():
+    """Feed the true target through `predict`: out comes the video."""
+    head = build_head()
+    head.predictors = torch.nn.ModuleDict(
+        dict(pixel=torch.nn.Identity(), motion=torch.nn.Identity())
+    )
+    mask = tube_mask(2, grid=(2, 2, 2), num_masked=3)
+    _, masked = split_mask(mask)
+    videos = dict(
+        pixel=torch.rand(2, 3, 4, 8, 8), motion=torch.randn(2, 3, 4, 8, 8)
+    )
+    truth = {
+        name: build_target(video, masked, 'tubelet', 2, 4).values.flatten(2)
+        for name, video in videos.items()
+    }
+    for name, video in head.predict(truth, videos, mask).items():
+        torch.testing.assert_close(video, videos[name])
+    zeros = {name: torch.zeros_like(x) for name, x in truth.items()}
+    changed = head.predict(zeros, videos, mask)['pixel'] != videos['pixel']
+    shown = torch.nn.functional.interpolate(
+        mask.view(2, 1, 2, 2, 2).float(), size=(4, 8, 8)
+    ).bool()
+    assert torch.equal(changed.all(1, keepdim=True), shown)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(pixel_norm='patch'), 'patch'),
+        (dict(motion_weight=-1.0), 'negative'),
+        (dict(pixel_weight=0.0, motion_weight=0.0), 'both 0'),
+    ],
+)
+def test_errors(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build_head(**kwargs)
+
+
+def test_a_target_of_weight_zero_costs_nothing():
+    head = build_head(motion_weight=0.0)
+    assert head.targets == ('pixel',)
+    assert [n for n, _ in head.named_parameters()] == [
+        'predictors.pixel.weight',
+        'predictors.pixel.bias',
+    ]
