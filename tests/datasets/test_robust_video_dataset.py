@@ -1,0 +1,266 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmaction.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
+from mmcv.transforms import BaseTransform
+from mmengine.logging import MMLogger
+
+DECODE = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=4, frame_interval=1),
+    dict(type='DecordDecode'),
+]
+
+
+def build(ann_file='', video='', **kwargs):
+    cfg = dict(
+        type='RobustVideoDataset',
+        pipeline=DECODE,
+        ann_file=str(ann_file),
+        data_prefix=dict(video=str(video)),
+    )
+    return DATASETS.build(cfg | kwargs)
+
+
+def listed(dataset):
+    """(path, label) of every sample."""
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return [(info['filename'], info['label']) for info in infos]
+
+
+@pytest.fixture
+def warnings(caplog):
+    """The warnings of broken videos logged so far, as texts."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield lambda: [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == 'WARNING'
+        and 'cannot be loaded' in record.getMessage()
+    ]
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def folder(tmp_path, shapes_dir):
+    """Eight videos, of which 2, 3 (cut off) and 7 (empty) are broken."""
+    root = tmp_path / 'videos'
+    root.mkdir()
+    source = shapes_dir / 'videos' / 'pretrain'
+    for i in range(8):
+        shutil.copy(source / f'{i:05d}.mp4', root / f'{i}.mp4')
+    for name in ('2.mp4', '3.mp4'):
+        content = (root / name).read_bytes()
+        (root / name).write_bytes(content[: len(content) // 2])
+    (root / '7.mp4').write_bytes(b'')
+    return root
+
+
+# ----------------------------------------------------------------- lists
+
+
+@pytest.mark.parametrize(
+    ('text', 'delimiter', 'expected'),
+    [
+        ('a.mp4 3\nb/c.mp4 0\n', ' ', [('a.mp4', 3), ('b/c.mp4', 0)]),
+        ('a.mp4\nb/c.mp4', ' ', [('a.mp4', -1), ('b/c.mp4', -1)]),
+        ('a.mp4 -1\n', ' ', [('a.mp4', -1)]),
+        # VideoMAE's lists have two spaces.
+        ('a.mp4  12\r\nb.mp4  7\r\n', ' ', [('a.mp4', 12), ('b.mp4', 7)]),
+        ('my own film.mp4 5\n', ' ', [('my own film.mp4', 5)]),
+        ('my own film.mp4\n', ' ', [('my own film.mp4', -1)]),
+        ('\n\na.mp4 1\n  \nb.mp4 2\n\n', ' ', [('a.mp4', 1), ('b.mp4', 2)]),
+        ('a.mp4,3\nb c.mp4, 4\n', ',', [('a.mp4', 3), ('b c.mp4', 4)]),
+        ('a,b.mp4\n', ',', [('a,b.mp4', -1)]),
+        ('ü ß.mp4 2\n', ' ', [('ü ß.mp4', 2)]),
+    ],
+)
+def test_lists(tmp_path, text, delimiter, expected):
+    ann_file = tmp_path / 'list.txt'
+    ann_file.write_bytes(text.encode())
+    dataset = build(ann_file, 'root', delimiter=delimiter)
+    assert listed(dataset) == [
+        (os.path.join('root', path), label) for path, label in expected
+    ]
+
+
+def test_a_list_is_read_as_the_stock_dataset_reads_it(shapes_dir):
+    ours = build(shapes_dir / 'train.txt', shapes_dir)
+    stock = build(shapes_dir / 'train.txt', shapes_dir, type='VideoDataset')
+    assert len(ours) == 16
+    for i in range(16):
+        assert ours.get_data_info(i) == stock.get_data_info(i)
+    np.random.seed(0)
+    sample = ours[3]
+    np.random.seed(0)
+    expected = stock[3]
+    assert np.array_equal(sample['imgs'], expected['imgs'])
+    assert sample['label'] == expected['label'] == 3
+
+
+@pytest.mark.parametrize(
+    ('text', 'delimiter', 'number'),
+    [('a.mp4 1\n\n 7\n', ' ', 3), (',4\na.mp4,1', ',', 1)],
+)
+def test_a_line_without_path(tmp_path, text, delimiter, number):
+    ann_file = tmp_path / 'list.txt'
+    ann_file.write_text(text)
+    with pytest.raises(ValueError, match=f'list.txt.*line {number} '):
+        build(ann_file, delimiter=delimiter)
+
+
+def test_a_missing_list(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no annotation file.*no.txt'):
+        build(tmp_path / 'no.txt')
+
+
+# --------------------------------------------------------------- folders
+
+
+def test_a_folder_with_its_sub_folders(tmp_path, monkeypatch):
+    for name in ('b.mp4', 'a/d.MKV', 'a/c/my film.webm', 'a/x.txt', 'mp4'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    expected = ['a/c/my film.webm', 'a/d.MKV', 'b.mp4']
+    assert listed(build(video=tmp_path)) == [
+        (str(tmp_path / name), -1) for name in expected
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert listed(build()) == [(name, -1) for name in expected]
+
+
+def test_a_missing_or_empty_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no folder.*nowhere'):
+        build(video=tmp_path / 'nowhere')
+    with pytest.raises(FileNotFoundError, match='no video below'):
+        build(video=tmp_path)
+
+
+# --------------------------------------------------------- broken videos
+
+
+def test_a_broken_video_is_replaced_and_reported_once(folder, warnings):
+    dataset = build(video=folder)
+    broken = [str(folder / f'{i}.mp4') for i in (2, 3, 7)]
+    for _ in range(3):
+        for i in range(8):
+            results = dataset[i]
+            assert results['filename'] not in broken
+            assert len(results['imgs']) == 4
+            if i not in (2, 3, 7):
+                assert results['filename'] == str(folder / f'{i}.mp4')
+    messages = warnings()
+    for path in broken:
+        (message,) = (m for m in messages if m.startswith(repr(path)))
+        assert 'cannot be loaded: RuntimeError: ' in message
+        assert message.endswith('Another video takes its place.')
+        assert '\n' not in message
+    assert len(messages) == 3
+
+
+def test_a_vanished_file_and_a_transform_without_result(folder, warnings):
+    class NothingFromFour(BaseTransform):
+        def transform(self, results):
+            return None if '4.mp4' in results['filename'] else results
+
+    os.remove(folder / '0.mp4')
+    ann_file = folder / 'list.txt'
+    ann_file.write_text('0.mp4\n1.mp4\n4.mp4\n')
+    dataset = build(ann_file, folder, pipeline=[*DECODE, NothingFromFour()])
+    for i in range(3):
+        assert dataset[i]['filename'] == str(folder / '1.mp4')
+    missing, nothing = warnings()
+    assert '0.mp4' in missing and 'FileNotFoundError' in missing
+    assert '4.mp4' in nothing and 'returned None' in nothing
+
+
+def epoch_of(folder, epoch, seed=5):
+    """Files and frames of one epoch, in a fresh process' state."""
+    np.random.seed(None)
+    dataset = build(video=folder, pipeline=[dict(type='SeedSample'), *DECODE])
+    sampler = DATA_SAMPLERS.build(
+        dict(type='SeededSampler', dataset=dataset, seed=seed)
+    )
+    sampler.set_epoch(epoch)
+    samples = [dataset[i] for i in sampler]
+    return (
+        [os.path.basename(s['filename']) for s in samples],
+        [s['frame_inds'].tolist() for s in samples],
+    )
+
+
+def test_the_replacement_is_deterministic_with_the_seeded_sampler(folder):
+    epochs = [epoch_of(folder, epoch) for epoch in range(4)]
+    assert [epoch_of(folder, epoch) for epoch in range(4)] == epochs
+    names = [epoch[0] for epoch in epochs]
+    for files in names:
+        assert {'0.mp4', '1.mp4', '4.mp4', '5.mp4', '6.mp4'} == set(files)
+        assert len(files) == 8
+    # Not always the same ones.
+    assert len({tuple(sorted(files)) for files in names}) > 1
+
+
+def test_the_replacement_does_not_depend_on_the_number_of_workers(folder):
+    def load(workers):
+        dataset = build(
+            video=folder, pipeline=[dict(type='SeedSample'), *DECODE]
+        )
+        sampler = DATA_SAMPLERS.build(
+            dict(type='SeededSampler', dataset=dataset, seed=1)
+        )
+        loader = torch.utils.data.DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=workers,
+            multiprocessing_context='fork' if workers else None,
+            collate_fn=lambda s: (s['filename'], s['frame_inds'].tolist()),
+        )
+        return list(loader)
+
+    assert load(2) == load(0)
+
+
+@pytest.mark.parametrize('seeded', [False, True])
+def test_training_ends_if_everything_is_broken(folder, warnings, seeded):
+    for file in folder.iterdir():
+        file.write_bytes(b'no video')
+    dataset = build(video=folder, max_refetch=20)
+    sampler = DATA_SAMPLERS.build(
+        dict(type='SeededSampler', dataset=dataset, seed=0)
+    )
+    index = next(iter(sampler)) if seeded else 0
+    with pytest.raises(RuntimeError, match=r'21 videos in a row') as error:
+        dataset[index]
+    assert 'The last one: ' in str(error.value)
+    assert str(folder) in str(error.value)
+    assert isinstance(error.value.__cause__, RuntimeError)
+    assert len(set(warnings())) == len(warnings()) <= 8
+
+
+def test_in_test_mode_a_broken_video_is_an_error(folder, warnings):
+    dataset = build(video=folder, test_mode=True)
+    assert dataset[1]['filename'] == str(folder / '1.mp4')
+    with pytest.raises(RuntimeError, match='2.mp4.*cannot be loaded: Runtime'):
+        dataset[2]
+    assert warnings() == []
+
+
+def test_a_fault_of_the_pipeline_is_named(folder):
+    """Not a broken file, but the reason is in the message all the same."""
+
+    @TRANSFORMS.register_module(force=True)
+    class AlwaysFails(BaseTransform):
+        def transform(self, results):
+            raise KeyError('clip_lenght')
+
+    dataset = build(
+        video=folder, pipeline=[dict(type='AlwaysFails')], max_refetch=2
+    )
+    with pytest.raises(RuntimeError, match='3 videos.*KeyError.*clip_lenght'):
+        dataset[0]
