@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Copyright (c) MotionMAE contributors. All rights reserved.
+# Test with several processes on this machine, or on one of several machines.
+set -euo pipefail
+
+if (($# < 3)); then
+    echo "usage: $0 CONFIG CHECKPOINT GPUS [arguments of test.py]" >&2
+    echo "environment: NNODES, NODE_RANK, MASTER_ADDR, PORT" >&2
+    exit 2
+fi
+tools=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="${tools%/*}${PYTHONPATH:+:$PYTHONPATH}"
+
+exec torchrun \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$3" \
+    "$tools/test.py" "$1" "$2" --launcher pytorch "${@:4}"
