@@ -1,0 +1,186 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""The demo's report: one HTML file that holds everything."""
+
+import base64
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+
+from mmmotionmae.visualization import draw, motion_to_rgb
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402
+
+# One colour for each kind of pre-training, in all plots.
+COLORS = ('0.6', 'C0', 'C1')
+
+TEMPLATE = Path(__file__).with_name('report.html.jinja')
+LABELS = {
+    'input': 'input',
+    'masked': 'masked',
+    'pixel': 'pixels, predicted',
+    'true_motion': 'motion, true',
+    'motion': 'motion, predicted',
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one pre-training logged.
+
+    Attributes:
+        name: Of the run.
+        scalars: One dict a logged step, with ``step``.
+    """
+
+    name: str
+    scalars: list[dict[str, float]]
+
+    @classmethod
+    def read(cls, name: str, work_dir: Path) -> 'Curve':
+        """Read what MMEngine's LocalVisBackend wrote."""
+        files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+        lines = files[-1].read_text().splitlines() if files else []
+        rows = [json.loads(line) for line in lines]
+        return cls(name, [row for row in rows if 'loss' in row])
+
+
+def plot_curves(curves: list[Curve]) -> str:
+    """Losses and explained variance over the steps, as SVG.
+
+    Args:
+        curves: Of the pre-trainings, MotionMAE's last.
+    """
+    colors = COLORS[-len(curves) :]
+    keys = [
+        ('loss_pixel', 'pixel loss'),
+        ('loss_motion', 'motion loss'),
+        ('r2_pixel', 'R² of pixels'),
+        ('r2_motion_moving', 'R² of motion, moving tubelets'),
+    ]
+    figure, axes = plt.subplots(1, 4, figsize=(13, 2.9))
+    for axis, (key, title) in zip(axes, keys, strict=True):
+        for color, curve in zip(colors, curves, strict=True):
+            rows = [row for row in curve.scalars if key in row]
+            axis.plot(
+                [row['step'] for row in rows],
+                [row[key] for row in rows],
+                color=color,
+                label=curve.name,
+            )
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel('step', fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.spines[['top', 'right']].set_visible(False)
+        if key.startswith('r2'):
+            axis.axhline(0, color='0.7', linewidth=0.8, zorder=0)
+    axes[0].legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def plot_accuracies(arms: dict[str, list[float]], chance: float) -> str:
+    """Every run as a dot, the means as bars, as SVG."""
+    figure, axis = plt.subplots(figsize=(6.2, 0.55 * len(arms) + 1.1))
+    for i, accuracies in enumerate(arms.values()):
+        axis.barh(i, np.mean(accuracies), height=0.55, color=COLORS[i])
+        places = [i] * len(accuracies)
+        axis.plot(accuracies, places, 'o', color='0.15', ms=4, clip_on=False)
+    axis.axvline(chance, color='0.5', linestyle=':', linewidth=1)
+    axis.set_yticks(range(len(arms)), list(arms), fontsize=9)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 100)
+    axis.set_xlabel('top-1 accuracy (%); dots: seeds; dotted: chance')
+    axis.spines[['top', 'right']].set_visible(False)
+    return _svg(figure)
+
+
+def film_strips(videos: dict[str, torch.Tensor], zoom: int) -> list[dict]:
+    """The rows of the reconstruction pictures.
+
+    Args:
+        videos: What :func:`mmmotionmae.visualization.reconstruct` returns.
+        zoom: Enlarge every pixel so many times.
+
+    Returns:
+        For each clip ``rows`` of (label, PNG of all frames side by side) and
+        an animated ``film`` of all rows.
+    """
+    clips = []
+    for i in range(len(videos['input'])):
+        # Both motion rows on one scale, that of the strongest true motion.
+        scale = 0.5
+        if 'true_motion' in videos:
+            scale = float(videos['true_motion'][i].abs().quantile(0.999))
+        rows, films = [], []
+        for name, label in LABELS.items():
+            if name not in videos:
+                continue
+            video = videos[name][i]
+            if name.endswith('motion'):
+                video = motion_to_rgb(video, max(scale, 0.05))
+            frames = draw(video, zoom)
+            films.append(frames)
+            gap = np.full((len(frames), frames.shape[1], 2, 3), 255, np.uint8)
+            strip = np.concatenate(
+                [
+                    part
+                    for pair in zip(frames, gap, strict=True)
+                    for part in pair
+                ],
+                axis=1,
+            )
+            rows.append((label, _png(strip)))
+        clips.append(dict(rows=rows, film=_gif(np.concatenate(films, axis=2))))
+    return clips
+
+
+def write(path: Path, **content: object) -> None:
+    """Render the report; it appears under its name only when complete."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(TEMPLATE.read_text('utf-8'))
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(template.render(**content), 'utf-8')
+    os.replace(temporary, path)
+
+
+def _svg(figure: plt.Figure) -> str:
+    figure.tight_layout()
+    buffer = io.StringIO()
+    figure.savefig(buffer, format='svg')
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index('<svg') :]
+
+
+def _data_url(kind: str, content: bytes) -> str:
+    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
+
+
+def _png(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, 'PNG')
+    return _data_url('png', buffer.getvalue())
+
+
+def _gif(frames: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    first.save(
+        buffer,
+        'GIF',
+        save_all=True,
+        append_images=others,
+        duration=160,
+        loop=0,
+    )
+    return _data_url('gif', buffer.getvalue())
