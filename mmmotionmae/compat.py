@@ -50,6 +50,7 @@ def apply() -> None:
     _allow_launchers_on_cpu()
     _allow_ddp_on_cpu()
     _draw_predictions()
+    _keep_spaces_in_options()
 
 
 def _once(function: Callable) -> Callable:
@@ -592,6 +593,27 @@ def _draw_predictions() -> None:
 
     VisualizationHook.__init__ = rename_argument
     VisualizationHook._draw_samples = draw_samples
+
+
+@_once
+def _keep_spaces_in_options() -> None:
+    """``--cfg-options`` takes the spaces out of every value, also of a path.
+
+    Values that are no list or tuple keep them.
+
+    Remove when: ``DictAction`` leaves the spaces of a string alone.
+    """
+    from mmengine.config import DictAction
+
+    parse = DictAction._parse_iterable
+
+    def parse_value(val: str) -> Any:
+        text = val.strip('\'"')
+        if any(char in text for char in ',()[]'):
+            return parse(val)
+        return DictAction._parse_int_float_bool(text)
+
+    DictAction._parse_iterable = staticmethod(parse_value)
 
 
 # -------------------------------------------------------------- leaving

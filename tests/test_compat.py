@@ -1,6 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """One test or more for each thing that `mmmotionmae.compat` mends."""
 
+import argparse
 import importlib.util
 import io
 import os
@@ -25,6 +26,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmaction.utils import dependency
+from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.dist import init_dist
 from mmengine.fileio import LocalBackend
@@ -674,3 +676,26 @@ def test_two_processes_agree(tmp_path, run_env):
     assert all(torch.equal(first[name], second[name]) for name in first)
     saved = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=True)
     assert all(torch.equal(first[k], saved['state_dict'][k]) for k in first)
+
+
+@pytest.mark.parametrize(
+    'text,value',
+    [
+        ('/my videos/a b', '/my videos/a b'),
+        ('"/my videos"', '/my videos'),
+        ('', ''),
+        ('1e-3', 1e-3),
+        ('8', 8),
+        ('True', True),
+        ('None', None),
+        ('[1, 2]', [1, 2]),
+        ('a, b', ['a', 'b']),
+        ('[(a, b), c]', [('a', 'b'), 'c']),
+    ],
+)
+def test_options_keep_the_spaces_of_a_path(text, value):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    options = parser.parse_args(['--cfg-options', f'x.y={text}']).cfg_options
+    assert options == {'x.y': value}
+    assert type(options['x.y']) is type(value)

@@ -9,6 +9,8 @@ from mmaction.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.logging import MMLogger
 
+from mmmotionmae.datasets import RobustVideoDataset
+
 DECODE = [
     dict(type='DecordInit'),
     dict(type='SampleFrames', clip_len=4, frame_interval=1),
@@ -264,3 +266,28 @@ def test_a_fault_of_the_pipeline_is_named(folder):
     )
     with pytest.raises(RuntimeError, match='3 videos.*KeyError.*clip_lenght'):
         dataset[0]
+
+
+def test_real_clips_with_their_mmaction2_lists(shared_data):
+    root = shared_data / 'actions7'
+    dataset = RobustVideoDataset(
+        ann_file=str(root / 'train_list.txt'),
+        data_prefix=dict(video=str(root)),
+        pipeline=[
+            dict(type='DecordInit'),
+            dict(type='SampleFrames', clip_len=16, frame_interval=2),
+            dict(type='DecordDecode'),
+            dict(type='Resize', scale=(64, 64), keep_ratio=False),
+            dict(type='FormatShape', input_format='NCTHW'),
+            dict(type='PackActionInputs'),
+        ],
+        test_mode=True,
+    )
+    assert len(dataset) == 51
+    labels = [dataset.get_data_info(i)['label'] for i in range(51)]
+    assert set(labels) == set(range(7))
+    for i in range(0, 51, 10):
+        sample = dataset[i]
+        assert sample['inputs'].shape == (1, 3, 16, 64, 64)
+        assert sample['inputs'].float().std() > 10  # a picture, not a blank
+        assert sample['data_samples'].gt_label.item() == labels[i]
