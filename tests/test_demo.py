@@ -17,6 +17,7 @@ from PIL import Image
 sys.path.insert(0, str(ROOT / 'tools' / 'demo'))
 
 import demo  # noqa: E402
+import jobs  # noqa: E402
 import report  # noqa: E402
 
 
@@ -54,7 +55,7 @@ def test_from_videos_to_a_report(tmp_path, run_env):
     # The report is whole and needs no other file.
     page = (out_dir / 'report.html').read_text()
     assert page.rstrip().endswith('</html>')
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert page.count('data:image/png') == 6 * 5
     assert page.count('data:image/gif') == 6
     # A second run keeps the first.
@@ -102,11 +103,11 @@ def test_a_folder_without_videos_is_one_clear_line(tmp_path, run_env):
 
 
 def test_a_failed_step_shows_its_log(tmp_path, capsys):
-    stage = demo.Stage(tmp_path, demo.Results())
-    job = demo.train_job(
+    stage = jobs.Stage(tmp_path, jobs.Results())
+    job = jobs.train_job(
         'broken step', tmp_path / 'no_config.py', tmp_path, options=()
     )
-    with pytest.raises(demo.DemoError) as error:
+    with pytest.raises(jobs.DemoError) as error:
         stage.run([job])
     assert 'broken step failed' in str(error.value)
     assert 'no_config.py' in str(error.value)
@@ -125,15 +126,15 @@ def test_curve_reads_training_lines_only(tmp_path):
     (folder / 'scalars.json').write_text(text)
     assert report.Curve.read('x', tmp_path).scalars == [rows[0], rows[2]]
     assert report.Curve.read('x', tmp_path / 'none').scalars == []
-    assert demo.last_scalars(tmp_path) == rows[2]
+    assert jobs.last_scalars(tmp_path) == rows[2]
 
 
 def test_film_strips_hold_the_frames_side_by_side():
-    video = torch.rand(1, 3, 4, 8, 6)
-    motion = torch.zeros(1, 3, 4, 8, 6)
-    motion[0, 0, 2, 1, 5] = 0.4
+    video = torch.rand(1, 3, 4, 40, 48)
+    motion = torch.zeros(1, 3, 4, 40, 48)
+    motion[0, 0, 2, 1, 5:9] = 0.4
     (clip,) = report.film_strips(
-        dict(input=video, true_motion=motion, motion=motion), zoom=2
+        dict(input=video, true_motion=motion, motion=motion)
     )
     rows = dict(clip['rows'])
     assert list(rows) == ['input', 'motion, true', 'motion, predicted']
@@ -143,13 +144,13 @@ def test_film_strips_hold_the_frames_side_by_side():
         return np.asarray(Image.open(io.BytesIO(data)))
 
     strip = pixels(rows['input'])
-    assert strip.shape == (16, 4 * (12 + 2), 3)
+    assert strip.shape == (80, 4 * (96 + 2), 3)
     for t in range(4):
-        frame = strip[::2, 14 * t : 14 * t + 12 : 2]
+        frame = strip[::2, 98 * t : 98 * t + 96 : 2]
         expected = (255 * video[0, :, t]).round().permute(1, 2, 0).byte()
         assert np.array_equal(frame, expected.numpy())
     strip = pixels(rows['motion, true'])
-    assert strip[2, 14 * 2 + 10].tolist() == [255, 128, 128]
+    assert strip[2, 98 * 2 + 10].tolist() == [255, 128, 128]
     assert strip[0, 0].tolist() == [128, 128, 128]
 
 

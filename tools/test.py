@@ -3,18 +3,15 @@
 """Test a model; flags as in MMAction2."""
 
 import argparse
-import os
 import os.path as osp
 import sys
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-
 from mmmotionmae.apis import UsageError, launch
-from mmmotionmae.compat import (
-    CheckpointError,
-    leave_process_group,
-    trust_checkpoints,
+from mmmotionmae.apis.command_line import (
+    add_common_arguments,
+    config_of,
+    run_tool,
 )
 
 
@@ -24,27 +21,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        '--work-dir', help='where the results go (default: as in train.py)'
-    )
-    parser.add_argument(
         '--dump', metavar='FILE.pkl', help='write the predictions to this file'
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
         help='let --dump write over an existing file',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='also load a checkpoint file that can run code',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value, '
-        'key="[a,b]" or key=a,b; these come before all other flags',
     )
     parser.add_argument('--show-dir', help='where to draw the predictions')
     parser.add_argument(
@@ -59,13 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=2,
         help='how long a window stays, in seconds',
     )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what starts the processes',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_common_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -78,12 +54,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     Returns:
         The metrics.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    trust_checkpoints(args.trust_checkpoint)
-    cfg = launch.load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
+    cfg = config_of(args)
     if '://' not in args.checkpoint and not osp.exists(args.checkpoint):
         raise UsageError(f'There is no checkpoint {args.checkpoint!r}.')
     cfg.load_from = args.checkpoint
@@ -97,13 +68,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
 
 def main() -> int:
     """Run, and turn a user's mistakes into one line."""
-    try:
-        test(parse_args())
-    except (UsageError, CheckpointError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    leave_process_group()
-    return 0
+    return run_tool(lambda: test(parse_args()))
 
 
 if __name__ == '__main__':

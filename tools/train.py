@@ -3,19 +3,17 @@
 """Train a model; flags as in MMAction2."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmmotionmae.apis import UsageError, launch
-from mmmotionmae.compat import (
-    CheckpointError,
-    leave_process_group,
-    trust_checkpoints,
+from mmmotionmae.apis import launch
+from mmmotionmae.apis.command_line import (
+    add_common_arguments,
+    config_of,
+    run_tool,
 )
 
 
@@ -23,11 +21,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Train a model.')
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir',
-        help='where logs and checkpoints go '
-        '(default: that of the config, else work_dirs/<config name>)',
-    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -70,25 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='use deterministic algorithms only',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='also load checkpoint files that can run code',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value, '
-        'key="[a,b]" or key=a,b; these come before all other flags',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what starts the processes',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_common_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -102,12 +77,7 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
     Returns:
         The runner, after training.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    trust_checkpoints(args.trust_checkpoint)
-    cfg = launch.load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
+    cfg = config_of(args)
     launch.set_resume(cfg, args.resume, args.overwrite)
     launch.set_randomness(
         cfg, args.seed, args.diff_rank_seed, args.deterministic
@@ -129,13 +99,7 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
 
 def main() -> int:
     """Run, and turn a user's mistakes into one line."""
-    try:
-        train(parse_args())
-    except (UsageError, CheckpointError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    leave_process_group()
-    return 0
+    return run_tool(lambda: train(parse_args()))
 
 
 if __name__ == '__main__':

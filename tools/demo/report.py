@@ -4,6 +4,7 @@
 import base64
 import io
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,17 +103,19 @@ def plot_accuracies(arms: dict[str, list[float]], chance: float) -> str:
     return _svg(figure)
 
 
-def film_strips(videos: dict[str, torch.Tensor], zoom: int) -> list[dict]:
+def film_strips(videos: dict[str, torch.Tensor]) -> list[dict]:
     """The rows of the reconstruction pictures.
 
     Args:
         videos: What :func:`mmmotionmae.visualization.reconstruct` returns.
-        zoom: Enlarge every pixel so many times.
 
     Returns:
-        For each clip ``rows`` of (label, PNG of all frames side by side) and
-        an animated ``film`` of all rows.
+        For each clip ``rows`` of (label, PNG of at most 8 frames side by
+        side) and an animated ``film`` of all rows and frames.
     """
+    num_frames, _, width = videos['input'].shape[-3:]
+    shown = slice(None, None, math.ceil(num_frames / 8))
+    zoom = max(1, 780 // (8 * width))
     clips = []
     for i in range(len(videos['input'])):
         # Both motion rows on one scale, that of the strongest true motion.
@@ -128,6 +131,7 @@ def film_strips(videos: dict[str, torch.Tensor], zoom: int) -> list[dict]:
                 video = motion_to_rgb(video, max(scale, 0.05))
             frames = draw(video, zoom)
             films.append(frames)
+            frames = frames[shown]
             gap = np.full((len(frames), frames.shape[1], 2, 3), 255, np.uint8)
             strip = np.concatenate(
                 [

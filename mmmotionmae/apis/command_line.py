@@ -1,0 +1,70 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""What ``tools/train.py`` and ``tools/test.py`` have in common."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from mmengine.config import Config, DictAction
+
+from ..compat import CheckpointError, leave_process_group, trust_checkpoints
+from .launch import UsageError, load_config
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that both tools take."""
+    parser.add_argument(
+        '--work-dir',
+        help='where everything goes '
+        '(default: that of the config, else work_dirs/<config name>)',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='also load checkpoint files that can run code',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, '
+        'key="[a,b]" or key=a,b; these come before all other flags',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what starts the processes',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """Read the config and apply the flags that both tools take.
+
+    Raises:
+        UsageError: See :func:`load_config`.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    trust_checkpoints(args.trust_checkpoint)
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    return cfg
+
+
+def run_tool(tool: Callable[[], object]) -> int:
+    """Run a tool and turn a user's mistakes into one line.
+
+    Returns:
+        The exit code: 0, or 2 after a mistake.
+    """
+    try:
+        tool()
+    except (UsageError, CheckpointError, FileNotFoundError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    leave_process_group()
+    return 0

@@ -1,0 +1,280 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""How the videos are stored: encoding, lists, DAVIS layout, manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from .scenes import (
+    DIRECTIONS,
+    MOTIONS,
+    UInt8Array,
+    render,
+    sample_scene,
+    sample_vos_scene,
+)
+
+_SPLITS = {'pretrain': 0, 'train': 1, 'val': 2, 'davis': 3}  # seed words
+_VERSION = 1  # raise when the same arguments give other pixels
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: UInt8Array,
+    fps: int = 12,
+    crf: int = 18,
+) -> None:
+    """Encode frames as an H.264 mp4 file (yuv420p, intra frames only).
+
+    The file appears under its name only once it is complete. Missing parent
+    folders are made.
+
+    Args:
+        path: File to write, replaced if it exists.
+        frames: RGB, uint8 (T, H, W, 3).
+        fps: Frames per second.
+        crf: Constant rate factor of x264, 0 (lossless) to 51.
+
+    Raises:
+        ValueError: Wrong shape or dtype, no frames, or an odd side.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        raise ValueError(
+            'frames must be uint8 (T, H, W, 3), got '
+            f'{frames.dtype} {frames.shape}'
+        )
+    num_frames, height, width = frames.shape[:3]
+    if not num_frames or not height or not width or height % 2 or width % 2:
+        raise ValueError(
+            'yuv420p video needs at least one frame and even '
+            f'sides, got {num_frames} of {width}x{height}'
+        )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + '.tmp')
+    try:
+        with av.open(str(temporary), 'w', format='mp4') as container:
+            # Intra frames only (g=1): the residue that an object leaves behind
+            # in predicted frames tells its direction, and with B-frames x264
+            # codes a video this small differently from run to run.
+            stream = container.add_stream(
+                'libx264',
+                rate=fps,
+                width=width,
+                height=height,
+                pix_fmt='yuv420p',
+                options={
+                    'crf': str(crf),
+                    'g': '1',
+                    'preset': 'veryfast',
+                    'threads': '1',
+                },
+            )
+            for frame in frames:
+                picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def davis_palette() -> UInt8Array:
+    """The PASCAL VOC palette that DAVIS uses, RGB, uint8 (256, 3)."""
+    index = np.arange(256, dtype=np.uint8)[:, None]
+    bits = np.unpackbits(index, axis=1, bitorder='little')
+    # Bits 0, 3, 6 go to red, 1, 4, 7 to green, 2, 5 to blue; lowest first
+    # to the top of the channel.
+    bits = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)
+    return np.array([128, 64, 32], np.uint8) @ bits
+
+
+def _write_davis(
+    root: Path, name: str, frames: UInt8Array, masks: UInt8Array
+) -> None:
+    """Write one sequence as JPEG frames and palette PNG masks."""
+    images = root / 'davis/JPEGImages/480p' / name
+    annotations = root / 'davis/Annotations/480p' / name
+    images.mkdir(parents=True, exist_ok=True)
+    annotations.mkdir(parents=True, exist_ok=True)
+    for t, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+        Image.fromarray(frame).save(images / f'{t:05d}.jpg', quality=95)
+        picture = Image.fromarray(mask)
+        picture.putpalette(davis_palette().tobytes())  # mode 'L' to 'P'
+        picture.save(annotations / f'{t:05d}.png')
+
+
+def write_dataset(
+    root: str | os.PathLike[str],
+    num_pretrain: int = 2000,
+    num_train: int = 128,
+    num_val: int = 500,
+    *,
+    motions: Sequence[str] = DIRECTIONS,
+    num_frames: int = 12,
+    size: int = 32,
+    fps: int = 12,
+    crf: int = 18,
+    seed: int = 0,
+    num_davis: int = 6,
+    davis_frames: int = 20,
+    davis_size: int = 128,
+    disable: bool = False,
+) -> bool:
+    """Write the videos, MMAction2 lists and DAVIS sequences.
+
+    The layout under ``root`` (paths in the lists are relative to it)::
+
+        videos/pretrain/00000.mp4          pretrain.txt  (path)
+        videos/train/<class>/00000.mp4     train.txt     (path label)
+        videos/val/<class>/00000.mp4       val.txt       (path label)
+        classes.txt                        davis/        (DAVIS 2017)
+        manifest.json                      (the arguments, written last)
+
+    A video depends only on ``seed``, its split and its index there, so a
+    larger split starts with the videos of a smaller one.
+
+    Args:
+        root: Folder to make. One that an interrupted run left without its
+            manifest is written again.
+        num_pretrain: Number of unlabelled videos.
+        num_train: Number of labelled videos for training.
+        num_val: Number of labelled videos for validation.
+        motions: Classes, from ``MOTIONS``; the position is the label.
+        num_frames: Frames per video.
+        size: Side of the videos in pixels, even; best a multiple of 32
+            (``get_batch`` of decord 0.6 fails at 16, 24, 48 and 72).
+        fps: Frames per second of the videos.
+        crf: Constant rate factor of x264.
+        seed: Non-negative seed of all random draws.
+        num_davis: Number of DAVIS sequences; by turns one and two objects.
+        davis_frames: Frames per DAVIS sequence.
+        davis_size: Side of the DAVIS frames in pixels.
+        disable: Show no progress bar.
+
+    Returns:
+        False if ``root`` already held this very data set, else True.
+
+    Raises:
+        ValueError: An argument is out of range.
+        FileExistsError: ``root`` was made with other arguments or holds
+            files that are not of this data set.
+    """
+    arguments: dict[str, Any] = dict(
+        num_pretrain=num_pretrain,
+        num_train=num_train,
+        num_val=num_val,
+        motions=list(motions),
+        num_frames=num_frames,
+        size=size,
+        fps=fps,
+        crf=crf,
+        seed=seed,
+        num_davis=num_davis,
+        davis_frames=davis_frames,
+        davis_size=davis_size,
+    )
+    least = dict(
+        num_pretrain=0,
+        num_train=0,
+        num_val=0,
+        num_frames=2,
+        size=16,
+        fps=1,
+        crf=0,
+        seed=0,
+        num_davis=0,
+        davis_frames=2,
+        davis_size=16,
+    )
+    for name, low in least.items():
+        if arguments[name] < low:
+            raise ValueError(
+                f'{name} must be at least {low}, got {arguments[name]}'
+            )
+    if size % 2:
+        raise ValueError(f'size must be even for yuv420p, got {size}')
+    if (
+        not motions
+        or not set(motions) <= set(MOTIONS)
+        or len(set(motions)) < len(motions)
+    ):
+        raise ValueError(
+            f'motions must be distinct names out of {MOTIONS}, '
+            f'got {tuple(motions)}'
+        )
+    manifest = {
+        'generator': 'moving_shapes',
+        'version': _VERSION,
+        'arguments': arguments,
+    }
+    root = Path(root)
+    counts = {'pretrain': num_pretrain, 'train': num_train, 'val': num_val}
+    texts = {f'{split}.txt': '' for split in counts}
+    videos = []
+    for split, count in counts.items():
+        for i in range(count):
+            row, label = divmod(i, len(motions))
+            folder, suffix = f'{split}/{motions[label]}', f' {label}'
+            if split == 'pretrain':
+                row, folder, suffix = i, split, ''
+            path = f'videos/{folder}/{row:05d}.mp4'
+            texts[f'{split}.txt'] += f'{path}{suffix}\n'
+            videos.append((path, motions[label], (seed, _SPLITS[split], i)))
+    texts['classes.txt'] = ''.join(f'{motion}\n' for motion in motions)
+    sequences = [f'shapes-{i:02d}' for i in range(num_davis)]
+    if sequences:
+        texts['davis/ImageSets/2017/val.txt'] = '\n'.join(sequences) + '\n'
+    texts['manifest.json'] = json.dumps(manifest, indent=2) + '\n'
+
+    target = root / 'manifest.json'
+    way_out = 'choose another folder or delete this one'
+    if target.is_file():
+        if target.read_text() == texts['manifest.json']:
+            return False
+        raise FileExistsError(
+            f'{root} was made with other arguments (see its manifest.json): '
+            f'{way_out}'
+        )
+    ours = {*texts, *(path for path, _, _ in videos)}
+    for name in sequences:
+        for t in range(davis_frames):
+            ours.add(f'davis/JPEGImages/480p/{name}/{t:05d}.jpg')
+            ours.add(f'davis/Annotations/480p/{name}/{t:05d}.png')
+    for file in root.rglob('*'):
+        name = file.relative_to(root).as_posix()
+        if not file.is_dir() and name.removesuffix('.tmp') not in ours:
+            raise FileExistsError(
+                f'{root} holds {name}, which is not of this data set: '
+                f'{way_out}'
+            )
+    root.mkdir(parents=True, exist_ok=True)
+    with tqdm(
+        total=len(videos) + num_davis, desc=root.name, disable=disable
+    ) as bar:
+        for path, motion, words in videos:
+            rng = np.random.default_rng(np.random.SeedSequence(words))
+            frames, _ = render(sample_scene(rng, motion), num_frames, size)
+            write_video(root / path, frames, fps, crf)
+            bar.update()
+        for i, name in enumerate(sequences):
+            words = (seed, _SPLITS['davis'], i)
+            rng = np.random.default_rng(np.random.SeedSequence(words))
+            scene = sample_vos_scene(rng, i % 2 + 1)
+            _write_davis(root, name, *render(scene, davis_frames, davis_size))
+            bar.update()
+    for name, text in texts.items():  # the manifest is the last
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        temporary = root / f'{name}.tmp'
+        temporary.write_text(text)
+        os.replace(temporary, root / name)
+    return True
