@@ -52,7 +52,6 @@ def reconstruct(model: MotionMAE, samples: list[dict]) -> dict[str, Tensor]:
         hidden.float(), size=video.shape[-3:]
     )
     videos = dict(input=video, masked=video * (1 - hidden) + 0.5 * hidden)
-    videos['hidden'] = hidden
     outputs = model(inputs, data['data_samples'], mode='predict')
     for name, truth in inputs['videos'].items():
         videos[name] = torch.cat(

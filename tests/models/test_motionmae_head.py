@@ -6,7 +6,8 @@ from mmaction.registry import MODELS
 from sklearn.metrics import r2_score
 from test_tubelet import naive_patchify
 
-from mmmotionmae.models.heads.motionmae_head import TokenSums, build_target
+from mmmotionmae.models.utils.target import build_target
+from mmmotionmae.models.utils.token_sums import TokenSums
 from mmmotionmae.models.utils.tubelet import split_mask
 
 

@@ -5,150 +5,15 @@ Shapes: B clips, C channels, T frames, H W size, L tokens, M masked tokens,
 E width of the decoder, P positions of a tubelet, K = C*P values of a token.
 """
 
-from typing import NamedTuple
-
 import torch
 from einops import rearrange
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..utils.tubelet import (
-    patchify,
-    select_tubelets,
-    split_mask,
-    token_grid,
-    unpatchify,
-)
-
-NORMS = ('tubelet', 'clip', 'none')
-
-
-class Target(NamedTuple):
-    """A target at the masked tokens, and how it was normalised.
-
-    Attributes:
-        values: (B, M, C, P), normalised.
-        mean: Broadcasts over ``values``.
-        std: Likewise.
-        energy: (B, M): root mean square of each tubelet, not normalised.
-    """
-
-    values: Tensor
-    mean: Tensor
-    std: Tensor
-    energy: Tensor
-
-
-def build_target(
-    video: Tensor,
-    masked: Tensor,
-    norm: str,
-    tubelet_size: int,
-    patch_size: int,
-) -> Target:
-    """The normalised target at the masked tokens.
-
-    Mean and standard deviation (unbiased) are taken per channel and the
-    result is (x - mean) / (std + 1e-6), as VideoMAE's pre-training engine has
-    it for ``norm='tubelet'``.
-
-    Args:
-        video: (B, C, T, H, W), float32: the pixels or the motion of a clip.
-        masked: (B, M), int64: the masked tokens.
-        norm: ``'tubelet'``: statistics of each tubelet. ``'clip'``:
-            statistics of the whole clip. ``'none'``: as it is.
-        tubelet_size: Frames of a tubelet.
-        patch_size: Height and width of a tubelet, in pixels.
-
-    Returns:
-        The target and its statistics.
-    """
-    values = select_tubelets(video, masked, tubelet_size, patch_size)
-    flat = values.flatten(2)
-    energy = flat.norm(dim=-1) / flat.size(-1) ** 0.5
-    if norm == 'none':
-        zero, one = values.new_zeros(()), values.new_ones(())
-        return Target(values, zero, one, energy)
-    if norm == 'tubelet':
-        mean = values.mean(-1, keepdim=True)
-        centred = values - mean
-        # A dot product; several times faster than `var`.
-        var = torch.einsum('bmcp,bmcp->bmc', centred, centred)
-        std = rearrange(var / (values.size(-1) - 1), 'b m c -> b m c 1').sqrt()
-    else:
-        std, mean = (
-            rearrange(x, 'b c -> b 1 c 1')
-            for x in torch.std_mean(video, dim=(2, 3, 4))
-        )
-        centred = values - mean
-    std = std + 1e-6
-    return Target(centred / std, mean, std, energy)
-
-
-class TokenSums(NamedTuple):
-    """Sums over the K values of each token, from which R² follows.
-
-    Attributes:
-        target: (B, M), float64: sum of y.
-        square: (B, M), float64: sum of y².
-        residual: (B, M), float64: sum of (y - p)².
-        values: K.
-    """
-
-    target: Tensor
-    square: Tensor
-    residual: Tensor
-    values: int
-
-    @classmethod
-    def of(cls, pred: Tensor, target: Tensor) -> 'TokenSums':
-        """Sum up.
-
-        Args:
-            pred: p, (B, M, K).
-            target: y, (B, M, K).
-        """
-        with torch.no_grad(), torch.autocast(pred.device.type, enabled=False):
-            target = target.float()
-            error = target - pred.float()
-            # Dot products: one pass, and no squares in memory.
-            square, residual = (
-                torch.einsum('bmk,bmk->bm', x, x) for x in (target, error)
-            )
-            return cls(
-                target.sum(-1).double(),
-                square.double(),
-                residual.double(),
-                target.size(-1),
-            )
-
-    def explained_variance(self, tokens: Tensor | None = None) -> Tensor:
-        """R², the share of the target's variance that is explained.
-
-        1 - sum (y - p)² / sum (y - mean(y))²: 1 is perfect, 0 is as good as
-        the best constant. Where there is no variance at all it is 0.
-
-        Args:
-            tokens: (B, M), bool: those that count. Defaults to all.
-
-        Returns:
-            A float32 scalar.
-        """
-        keep = (
-            torch.ones_like(self.target)
-            if tokens is None
-            else tokens.to(self.target)
-        )
-        count = keep.sum().clamp(min=1) * self.values
-        total = (keep * self.square).sum() - (
-            keep * self.target
-        ).sum().square() / count
-        residual = (keep * self.residual).sum()
-        # Below this, the total is rounding error of the float32 sums.
-        varies = total > 1e-6 * (keep * self.square).sum()
-        score = 1 - residual / torch.where(varies, total, 1.0)
-        return torch.where(varies, score, 0.0).float()
+from ..utils.target import NORMS, Target, build_target
+from ..utils.token_sums import TokenSums
+from ..utils.tubelet import patchify, split_mask, token_grid, unpatchify
 
 
 @MODELS.register_module()
