@@ -7,9 +7,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,6 +57,25 @@ class Results:
     commands: list[str] = field(default_factory=list)
 
 
+@contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """Send what this process and those it starts print to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    streams = (sys.stdout, sys.stderr)
+    kept = [os.dup(stream.fileno()) for stream in streams]
+    with open(log, 'w') as file:
+        try:
+            for stream in streams:
+                stream.flush()
+                os.dup2(file.fileno(), stream.fileno())
+            yield
+        finally:
+            for stream, descriptor in zip(streams, kept, strict=True):
+                stream.flush()
+                os.dup2(descriptor, stream.fileno())
+                os.close(descriptor)
+
+
 def run_job(
     job: Job, log: Path, alone: bool
 ) -> tuple[float, dict[str, float]]:
@@ -70,15 +89,14 @@ def run_job(
     Returns:
         Seconds, and the metrics of a test.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, 'w') as file, redirect_stdout(file), redirect_stderr(file):
-        import torch
+    import torch
 
-        if not alone:
-            torch.set_num_threads(1)
-        sys.path[:0] = [str(ROOT / 'tools')]
-        start = time.perf_counter()
-        metrics: dict[str, float] = {}
+    sys.path[:0] = [str(ROOT / 'tools')]
+    if not alone:
+        torch.set_num_threads(1)
+    start = time.perf_counter()
+    metrics: dict[str, float] = {}
+    with output_to(log):
         if job.tool == 'train':
             import train
 
