@@ -258,8 +258,8 @@ def report_shapes(
                 name,
                 *(f'{value:.1f}' for value in values),
                 f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}',
-                f'{pretrain:.0f} s' if pretrain else '–',
-                f'{finetune:.0f} s',
+                (f'{pretrain:.0f} + ' if pretrain else '')
+                + f'{finetune:.0f} s',
             ]
         )
     means = [np.mean(values) for values in accuracies.values()]
@@ -284,14 +284,13 @@ def report_shapes(
             f'{scale.num_pretrain} other, unlabelled videos. Mean and '
             f'standard deviation over {len(scale.seeds)} seeds of '
             'fine-tuning; there is one pre-training run for each row. Chance '
-            'is 12.5. Times are those of one run on one core while another '
-            'run used the other core.',
+            'is 12.5. The time is that of pre-training + fine-tuning, on one '
+            'core while another run used the other one.',
             head=[
                 'pre-training',
                 *(f'seed {s}' for s in scale.seeds),
                 'mean ± std',
-                'pre-training time',
-                'fine-tuning time',
+                'time',
             ],
             rows=rows,
             best=int(np.argmax(means)),
