@@ -31,7 +31,6 @@ model = dict(
         embed_dims=96,
         depth=4,
         num_heads=4,
-        drop_path_rate=0.1,
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/demo_videos/pretrain/epoch_40.pth',
@@ -111,7 +110,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0
     ),

@@ -91,7 +91,8 @@ def run_job(
     """
     import torch
 
-    sys.path[:0] = [str(ROOT / 'tools')]
+    if str(ROOT / 'tools') not in sys.path:
+        sys.path.insert(0, str(ROOT / 'tools'))
     if not alone:
         torch.set_num_threads(1)
     start = time.perf_counter()
