@@ -90,16 +90,18 @@ def test_on_a_folder_of_videos(tmp_path, run_env, shapes_dir):
 
 
 def test_a_folder_without_videos_is_one_clear_line(tmp_path, run_env):
+    out_dir = tmp_path / 'out'
+    out_dir.mkdir()
+    (out_dir / 'report.html').write_text('an earlier run')
+    empty = tmp_path / 'empty'
+    empty.mkdir()
     result = run_demo(
-        '--videos',
-        str(tmp_path),
-        '--out-dir',
-        str(tmp_path / 'out'),
-        env=run_env,
+        '--videos', str(empty), '--out-dir', str(out_dir), env=run_env
     )
     assert result.returncode == 1
-    assert f"There is no video below '{tmp_path}'" in result.stderr
+    assert f"There is no video below '{empty}'" in result.stderr
     assert 'Traceback' not in result.stderr
+    assert (out_dir / 'report.html').read_text() == 'an earlier run'
 
 
 def test_a_failed_step_shows_its_log(tmp_path, capsys):

@@ -91,7 +91,7 @@ def set_aside(folder: Path) -> None:
             earlier = folder.with_name(f'{folder.name}-{stamp}-{number}')
             number += 1
         folder.rename(earlier)
-        print(f'The earlier run is now in {earlier}')
+        print(f'What was in {folder} is now in {earlier}')
 
 
 def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
@@ -100,7 +100,13 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
 
     print(f'Generated videos: {data}', flush=True)
     os.environ['DEMO_DATA'] = str(data)
-    write_dataset(data, scale.num_pretrain, scale.num_train, scale.num_val)
+    sizes = (scale.num_pretrain, scale.num_train, scale.num_val)
+    try:
+        write_dataset(data, *sizes)
+    except FileExistsError:  # of another version, or of the user's own
+        set_aside(data)
+        write_dataset(data, *sizes)
+    set_aside(out_dir)
     results = Results()
     stage = Stage(out_dir, results)
     stage.say(f'Pre-training on {scale.num_pretrain} unlabelled videos')
@@ -319,6 +325,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
 
     number = len(find_videos(str(folder)))
     os.environ['VIDEOS'] = str(folder)
+    set_aside(out_dir)
     results = Results()
     stage = Stage(out_dir, results)
     # So many steps of 16 clips, however many videos there are.
@@ -393,7 +400,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale = QUICK if args.quick else Scale()
     os.chdir(ROOT)
     try:
-        set_aside(out_dir)
         if videos:
             demo_videos(out_dir, videos, scale)
         else:
