@@ -57,6 +57,18 @@ def test_config_says_what_it_is(path):
         assert word in text, f'{path.name} does not state its {word}'
 
 
+@pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS if 'moving-shapes' in p.stem],
+    ids=lambda path: path.stem,
+)
+def test_demo_configs_find_what_the_demo_wrote(path, monkeypatch):
+    """`make demo` puts its videos beside its results, in work_dirs/demo."""
+    monkeypatch.delenv('DEMO_DATA', raising=False)
+    dataset = Config.fromfile(path).train_dataloader.dataset
+    assert dataset.data_prefix.video == 'work_dirs/demo_data'
+
+
 def test_the_schedule_of_videomae():
     """lr = 1.5e-4 * batch / 256, min_lr = 1e-5 * batch / 256, as published."""
     cfg = Config.fromfile(

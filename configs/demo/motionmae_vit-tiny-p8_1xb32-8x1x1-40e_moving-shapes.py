@@ -14,7 +14,7 @@ are so smooth that the latter would blow up the noise of the video codec.
 
 _base_ = ['../_base_/default_runtime.py']
 
-data_root = '{{$DEMO_DATA:work_dirs/demo/data}}'
+data_root = '{{$DEMO_DATA:work_dirs/demo_data}}'
 num_frames, img_size, patch_size, tubelet_size = 8, 32, 8, 2
 
 model = dict(

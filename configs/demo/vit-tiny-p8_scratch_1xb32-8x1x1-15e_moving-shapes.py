@@ -10,7 +10,7 @@ Command: python tools/train.py THIS_FILE
 
 _base_ = ['../_base_/default_runtime.py']
 
-data_root = '{{$DEMO_DATA:work_dirs/demo/data}}'
+data_root = '{{$DEMO_DATA:work_dirs/demo_data}}'
 num_frames, img_size, patch_size, tubelet_size = 8, 32, 8, 2
 
 model = dict(
