@@ -5,7 +5,6 @@ import base64
 import io
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmmotionmae.fileio import complete_file
 from mmmotionmae.visualization import draw, motion_to_rgb
 
 matplotlib.use('Agg')
@@ -152,9 +152,8 @@ def write(path: Path, **content: object) -> None:
         autoescape=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string(TEMPLATE.read_text('utf-8'))
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(template.render(**content), 'utf-8')
-    os.replace(temporary, path)
+    with complete_file(path) as temporary:
+        temporary.write_text(template.render(**content), 'utf-8')
 
 
 def _svg(figure: plt.Figure) -> str:

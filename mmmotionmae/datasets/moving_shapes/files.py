@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ...fileio import complete_file
 from .scenes import (
     DIRECTIONS,
     MOTIONS,
@@ -25,6 +26,7 @@ from .scenes import (
 
 _SPLITS = {'pretrain': 0, 'train': 1, 'val': 2, 'davis': 3}  # seed words
 _VERSION = 1  # raise when the same arguments give other pixels
+_WAY_OUT = 'choose another folder or delete this one'
 
 
 def write_video(
@@ -58,10 +60,7 @@ def write_video(
             'yuv420p video needs at least one frame and even '
             f'sides, got {num_frames} of {width}x{height}'
         )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + '.tmp')
-    try:
+    with complete_file(Path(path)) as temporary:
         with av.open(str(temporary), 'w', format='mp4') as container:
             # Intra frames only (g=1): the residue that an object leaves behind
             # in predicted frames tells its direction, and with B-frames x264
@@ -83,9 +82,6 @@ def write_video(
                 picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def davis_palette() -> UInt8Array:
@@ -111,6 +107,68 @@ def _write_davis(
         picture = Image.fromarray(mask)
         picture.putpalette(davis_palette().tobytes())  # mode 'L' to 'P'
         picture.save(annotations / f'{t:05d}.png')
+
+
+def _check_arguments(arguments: dict[str, Any]) -> None:
+    """Raise a ValueError if one is out of range."""
+    least = dict(
+        num_pretrain=0,
+        num_train=0,
+        num_val=0,
+        num_frames=2,
+        size=16,
+        fps=1,
+        crf=0,
+        seed=0,
+        num_davis=0,
+        davis_frames=2,
+        davis_size=16,
+    )
+    for name, low in least.items():
+        if arguments[name] < low:
+            raise ValueError(
+                f'{name} must be at least {low}, got {arguments[name]}'
+            )
+    size, motions = arguments['size'], arguments['motions']
+    if size % 2:
+        raise ValueError(f'size must be even for yuv420p, got {size}')
+    if (
+        not motions
+        or not set(motions) <= set(MOTIONS)
+        or len(set(motions)) < len(motions)
+    ):
+        raise ValueError(
+            f'motions must be distinct names out of {MOTIONS}, '
+            f'got {tuple(motions)}'
+        )
+
+
+def _is_complete(root: Path, manifest: str) -> bool:
+    """Whether ``root`` holds the data set of this manifest already.
+
+    Raises:
+        FileExistsError: It holds another one.
+    """
+    target = root / 'manifest.json'
+    if not target.is_file():
+        return False
+    if target.read_text() == manifest:
+        return True
+    raise FileExistsError(
+        f'{root} was made with other arguments (see its manifest.json): '
+        f'{_WAY_OUT}'
+    )
+
+
+def _refuse_foreign_files(root: Path, ours: set[str]) -> None:
+    """Raise a FileExistsError if ``root`` holds anything but ``ours``."""
+    for file in root.rglob('*'):
+        name = file.relative_to(root).as_posix()
+        if not file.is_dir() and name.removesuffix('.tmp') not in ours:
+            raise FileExistsError(
+                f'{root} holds {name}, which is not of this data set: '
+                f'{_WAY_OUT}'
+            )
 
 
 def write_dataset(
@@ -183,35 +241,7 @@ def write_dataset(
         davis_frames=davis_frames,
         davis_size=davis_size,
     )
-    least = dict(
-        num_pretrain=0,
-        num_train=0,
-        num_val=0,
-        num_frames=2,
-        size=16,
-        fps=1,
-        crf=0,
-        seed=0,
-        num_davis=0,
-        davis_frames=2,
-        davis_size=16,
-    )
-    for name, low in least.items():
-        if arguments[name] < low:
-            raise ValueError(
-                f'{name} must be at least {low}, got {arguments[name]}'
-            )
-    if size % 2:
-        raise ValueError(f'size must be even for yuv420p, got {size}')
-    if (
-        not motions
-        or not set(motions) <= set(MOTIONS)
-        or len(set(motions)) < len(motions)
-    ):
-        raise ValueError(
-            f'motions must be distinct names out of {MOTIONS}, '
-            f'got {tuple(motions)}'
-        )
+    _check_arguments(arguments)
     manifest = {
         'generator': 'moving_shapes',
         'version': _VERSION,
@@ -236,27 +266,14 @@ def write_dataset(
         texts['davis/ImageSets/2017/val.txt'] = '\n'.join(sequences) + '\n'
     texts['manifest.json'] = json.dumps(manifest, indent=2) + '\n'
 
-    target = root / 'manifest.json'
-    way_out = 'choose another folder or delete this one'
-    if target.is_file():
-        if target.read_text() == texts['manifest.json']:
-            return False
-        raise FileExistsError(
-            f'{root} was made with other arguments (see its manifest.json): '
-            f'{way_out}'
-        )
+    if _is_complete(root, texts['manifest.json']):
+        return False
     ours = {*texts, *(path for path, _, _ in videos)}
     for name in sequences:
         for t in range(davis_frames):
             ours.add(f'davis/JPEGImages/480p/{name}/{t:05d}.jpg')
             ours.add(f'davis/Annotations/480p/{name}/{t:05d}.png')
-    for file in root.rglob('*'):
-        name = file.relative_to(root).as_posix()
-        if not file.is_dir() and name.removesuffix('.tmp') not in ours:
-            raise FileExistsError(
-                f'{root} holds {name}, which is not of this data set: '
-                f'{way_out}'
-            )
+    _refuse_foreign_files(root, ours)
     root.mkdir(parents=True, exist_ok=True)
     with tqdm(
         total=len(videos) + num_davis, desc=root.name, disable=disable
@@ -273,8 +290,6 @@ def write_dataset(
             _write_davis(root, name, *render(scene, davis_frames, davis_size))
             bar.update()
     for name, text in texts.items():  # the manifest is the last
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        temporary = root / f'{name}.tmp'
-        temporary.write_text(text)
-        os.replace(temporary, root / name)
+        with complete_file(root / name) as temporary:
+            temporary.write_text(text)
     return True

@@ -125,9 +125,8 @@ def sample_scene(
 ) -> Scene:
     """Draw a one-object torus scene with the given motion.
 
-    The object is bright and the background dark: were it either way, the sign
-    of a frame difference would not be that of the motion, and a network small
-    enough for a CPU would take much longer to learn it.
+    The object is bright and the background dark, so that the sign of a frame
+    difference is that of the motion: an easier task for a small network.
 
     Args:
         rng: Source of randomness.
