@@ -1,14 +1,18 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .formatting import FormatClip
 from .frame_difference import FrameDifference
-from .loading import DecodeToMemory
+from .loading import DecodeToMemory, VideoDecode, VideoInit
 from .masking import FrameMasking, RandomMasking, TubeMasking
 from .seeding import SeedSample
 
 __all__ = [
     'DecodeToMemory',
+    'FormatClip',
     'FrameDifference',
     'FrameMasking',
     'RandomMasking',
     'SeedSample',
     'TubeMasking',
+    'VideoDecode',
+    'VideoInit',
 ]

@@ -3,25 +3,141 @@ import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
+from ..readers import FrameFolderReader, VideoError, VideoReader, open_video
+
+
+@TRANSFORMS.register_module()
+class VideoInit(BaseTransform):
+    """Open a video file, or a folder of frames, with any decoder.
+
+    Takes the place of ``DecordInit``, ``PyAVInit`` and ``OpenCVInit``, before
+    ``SampleFrames``; :class:`VideoDecode` follows it. All decoders give the
+    same frames, see :mod:`mmmotionmae.datasets.readers`.
+
+    Required keys: ``filename``; or, for raw frames, ``frame_dir`` and
+    optionally ``total_frames``, ``filename_tmpl``, ``offset`` and
+    ``start_index``, as MMAction2's ``RawframeDataset`` gives them.
+
+    Added keys: ``video_reader``; ``total_frames``; ``avg_fps`` (30 where the
+    file does not tell); ``start_index``, 0.
+
+    Args:
+        decoder (str): ``'pyav'``, ``'decord'`` or ``'opencv'``.
+            Defaults to ``'pyav'``, the fastest.
+        min_frames (int): Videos with fewer frames are refused.
+            Defaults to 1.
+        time_limit (float, optional): Seconds that opening and decoding may
+            take in all. None: no limit. Defaults to 60.
+
+    Raises:
+        VideoError: If the video cannot be read or is too short.
+        ValueError: If there is no such decoder.
+    """
+
+    def __init__(
+        self,
+        decoder: str = 'pyav',
+        min_frames: int = 1,
+        time_limit: float | None = 60.0,
+    ) -> None:
+        self.decoder = decoder
+        self.min_frames = min_frames
+        self.time_limit = time_limit
+
+    def transform(self, results: dict) -> dict:
+        """Open the video."""
+        reader = self._open(results)
+        if reader.num_frames < self.min_frames:
+            reader.close()
+            raise VideoError(
+                f'it has {reader.num_frames} frames, fewer than '
+                f'min_frames={self.min_frames}'
+            )
+        results['video_reader'] = reader
+        results['total_frames'] = reader.num_frames
+        results['avg_fps'] = reader.fps or 30.0
+        results['start_index'] = 0
+        return results
+
+    def _open(self, results: dict) -> VideoReader:
+        if 'frame_dir' not in results:
+            return open_video(
+                results['filename'], self.decoder, self.time_limit
+            )
+        start = results.get('start_index', 1) + results.get('offset', 0)
+        return FrameFolderReader(
+            results['frame_dir'],
+            self.time_limit,
+            results.get('filename_tmpl'),
+            start,
+            results.get('total_frames'),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(decoder={self.decoder!r}, '
+            f'min_frames={self.min_frames}, time_limit={self.time_limit})'
+        )
+
+
+@TRANSFORMS.register_module()
+class VideoDecode(BaseTransform):
+    """Decode the sampled frames, each once, and close the video.
+
+    Required keys: ``video_reader``, ``frame_inds``.
+
+    Added keys: ``imgs``, a list of RGB frames, uint8 (H, W, 3), in the order
+    of ``frame_inds``; ``original_shape`` and ``img_shape``, (H, W).
+
+    Raises:
+        VideoError: If a frame cannot be decoded.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Decode."""
+        indices = np.asarray(results['frame_inds']).reshape(-1)
+        wanted, positions = np.unique(indices, return_inverse=True)
+        with results.pop('video_reader') as reader:
+            frames = list(reader.frames(wanted))
+        used: set[int] = set()
+        imgs = []
+        for position in positions.tolist():
+            frame = frames[position]
+            # Some transforms, such as Flip, work in place.
+            imgs.append(frame.copy() if position in used else frame)
+            used.add(position)
+        results['imgs'] = imgs
+        results['original_shape'] = imgs[0].shape[:2]
+        results['img_shape'] = imgs[0].shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
 
 @TRANSFORMS.register_module()
 class DecodeToMemory(BaseTransform):
     """Decode a whole short video once and keep its frames in memory.
 
     For small sets of short clips, which would otherwise be decoded again in
-    every epoch. It stands in for ``DecordInit``; ``ArrayDecode`` then takes
-    the place of ``DecordDecode``. Each process of the loader has a memory of
-    its own. Once it is full, further videos are decoded every time.
+    every epoch. It stands in for :class:`VideoInit`; ``ArrayDecode`` then
+    takes the place of :class:`VideoDecode`. Each process of the loader has a
+    memory of its own. Once it is full, further videos are decoded every time.
 
     Added keys: ``array`` (T, H, W, 3), uint8, RGB; ``total_frames``;
     ``avg_fps``.
 
     Args:
         max_bytes (int): Size of the memory, per process. Defaults to 1 GB.
+        decoder (str): As in :class:`VideoInit`. Defaults to ``'pyav'``.
+
+    Raises:
+        VideoError: If the video cannot be read.
     """
 
-    def __init__(self, max_bytes: int = 10**9) -> None:
+    def __init__(self, max_bytes: int = 10**9, decoder: str = 'pyav') -> None:
         self.max_bytes = max_bytes
+        self.decoder = decoder
         self._used = 0
         self._videos: dict[str, tuple[np.ndarray, float]] = {}
 
@@ -43,13 +159,13 @@ class DecodeToMemory(BaseTransform):
         results.update(array=frames, total_frames=len(frames), avg_fps=fps)
         return results
 
-    @staticmethod
-    def _decode(filename: str) -> tuple[np.ndarray, float]:
-        import decord
-
-        reader = decord.VideoReader(filename, num_threads=1)
-        frames = reader.get_batch(range(len(reader))).asnumpy()
-        return frames, reader.get_avg_fps()
+    def _decode(self, filename: str) -> tuple[np.ndarray, float]:
+        with open_video(filename, self.decoder) as reader:
+            frames = np.stack(list(reader.frames(range(reader.num_frames))))
+            return frames, reader.fps
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(max_bytes={self.max_bytes})'
+        return (
+            f'{type(self).__name__}(max_bytes={self.max_bytes}, '
+            f'decoder={self.decoder!r})'
+        )

@@ -1,0 +1,74 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+import os
+import os.path as osp
+import re
+from collections.abc import Iterator
+
+import cv2
+
+from .base import Frame, VideoError, VideoReader
+
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+
+
+def list_frames(folder: str) -> list[str]:
+    """The images of a folder, in the order of the numbers in their names."""
+    names = [
+        name
+        for name in os.listdir(folder)
+        if name.lower().endswith(IMAGE_EXTENSIONS)
+    ]
+    return sorted(
+        names,
+        key=lambda name: [
+            (0, int(part), '') if part.isdecimal() else (1, 0, part)
+            for part in re.split(r'(\d+)', name)
+        ],
+    )
+
+
+class FrameFolderReader(VideoReader):
+    """Reads raw frames: a folder with an image for each frame.
+
+    Args:
+        path: The folder.
+        time_limit: As in the base class.
+        filename_tmpl: Names of the images, such as ``'img_{:05}.jpg'``.
+            None: whatever images are there.
+        start_index: Number of the first frame in ``filename_tmpl``.
+        num_frames: How many there are. None: those that are there.
+    """
+
+    fps = 0.0
+
+    def __init__(
+        self,
+        path: str,
+        time_limit: float | None = None,
+        filename_tmpl: str | None = None,
+        start_index: int = 1,
+        num_frames: int | None = None,
+    ) -> None:
+        super().__init__(path, time_limit)
+        if filename_tmpl is not None and num_frames is not None:
+            numbers = range(start_index, start_index + num_frames)
+            self._names = [filename_tmpl.format(n) for n in numbers]
+        elif not osp.isdir(path):
+            raise VideoError('there is no such folder')
+        else:
+            self._names = list_frames(path)[:num_frames]
+        self.num_frames = len(self._names)
+        if not self.num_frames:
+            raise VideoError('there are no frames in it')
+
+    def _frames(self, indices: list[int]) -> Iterator[Frame]:
+        for index in indices:
+            self.deadline.check()
+            name = self._names[index]
+            try:
+                frame = cv2.imread(osp.join(self.path, name), cv2.IMREAD_COLOR)
+            except cv2.error as error:  # such as an image of 10**10 pixels
+                raise self.lost(index, f'{name!r}: {error.err}') from error
+            if frame is None:
+                raise self.lost(index, f'{name!r} is missing or no image')
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)

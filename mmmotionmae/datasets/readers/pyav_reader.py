@@ -1,0 +1,272 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from .base import Deadline, Frame, VideoError, VideoReader
+
+
+class PacketIndex:
+    """When the frames of a stream are shown, and which are key frames.
+
+    What precedes the first key frame in the file does not count: such frames
+    cannot be decoded, or come out grey.
+
+    Args:
+        container: Read from the start to the end.
+        stream: Its video stream.
+        deadline: When to give up.
+
+    Attributes:
+        num_before (int): Number of packets before the first key frame.
+        num_frames (int): Number of frames to be shown, at least 1.
+        times (list[int]): Ascending, one for each frame.
+        keys (list[int]): Times of the key frames, ascending.
+        timed (bool): Whether every frame has a time of its own, and these
+            tell the order of the frames.
+        closed (bool): Whether no frame is shown before a key frame that it
+            follows in the file, so that key frames cut the video in pieces.
+        whole (bool): Whether the first frame in the file is a key frame and
+            the first to be shown. Not so if a video was cut out of a longer
+            one without encoding it anew.
+        trimmed (bool): Whether some frames are not to be shown.
+
+    Raises:
+        VideoError: If the file is broken or has no frames.
+    """
+
+    def __init__(self, container: Any, stream: Any, deadline: Deadline):
+        packets: list[tuple[int | None, bool, bool]] = []
+        try:
+            for packet in container.demux(stream):
+                deadline.check()
+                if packet.size:
+                    packets.append(
+                        (packet.pts, packet.is_keyframe, packet.is_discard)
+                    )
+        except av.FFmpegError as error:
+            deadline.check()
+            raise VideoError(reason_of(error)) from error
+        keys = (i for i, packet in enumerate(packets) if packet[1])
+        self.num_before = next(keys, 0)
+        packets = packets[self.num_before :]
+        shown = [packet for packet in packets if not packet[2]]
+        if not shown:
+            raise VideoError('there are no frames in it')
+        self.trimmed = len(shown) < len(packets)
+        self.num_frames = len(shown)
+        self.times = sorted({time for time, _, _ in shown if time is not None})
+        self.keys = sorted(t for t, key, _ in shown if key and t is not None)
+        self.timed = len(self.times) == len(shown)
+        self.closed, self.whole = True, not self.num_before
+        # Of AVI, FFmpeg guesses when B-frames are shown, at times wrongly.
+        reorders = stream.codec_context.has_b_frames
+        if reorders and container.format.name == 'avi':
+            self.timed = False
+        if self.timed:
+            self._compare_orders(packets, reorders)
+
+    def _compare_orders(self, packets: list[tuple], reorders: bool) -> None:
+        """Find out how the order in the file relates to the times."""
+        times = np.array([time for time, _, _ in packets], float)
+        is_key = np.array([key for _, key, _ in packets])
+        latest = np.fmax.accumulate(times)
+        group = is_key.cumsum()  # which key frame a frame follows
+        key_times = times[np.searchsorted(group, group)]
+        if (times < latest)[is_key].any():
+            # All that precedes a key frame is shown before it. Here times
+            # start anew: files have been joined.
+            self.timed = False
+        if reorders and not (times < latest).any():
+            self.timed = False  # these are the times of decoding
+        leading = times < key_times
+        self.closed = not leading.any()
+        self.whole = self.whole and not leading[group <= 1].any()
+
+    def start_at(self, time: int) -> None:
+        """Leave out what would be shown before a time."""
+        self.times = [t for t in self.times if t >= time]
+        self.keys = [t for t in self.keys if t >= time]
+        self.num_frames = len(self.times)
+
+
+class PyAVReader(VideoReader):
+    """Reads with PyAV (FFmpeg).
+
+    The packets of the file are listed without decoding them. To read, it is
+    entered at the last key frame before the first wanted frame, and in
+    between only those frames are decoded that are wanted or that others
+    refer to.
+
+    Attributes:
+        index (PacketIndex): The list of packets.
+        format (str): FFmpeg's name of the file format.
+    """
+
+    def __init__(self, path: str, time_limit: float | None = None) -> None:
+        super().__init__(path, time_limit)
+        self._open()
+        try:
+            self.format = self._container.format.name
+            self.index = PacketIndex(
+                self._container, self._stream, self.deadline
+            )
+            if not self.index.whole:
+                # From where it can be decoded, the decoder knows.
+                first = next(self._decode_all(0), None)
+                if first is None:
+                    raise VideoError('no frame in it can be decoded')
+                if self.index.timed and first.pts in self.index.times:
+                    self.index.start_at(first.pts)
+        except BaseException:
+            self.close()
+            raise
+        self.num_frames = self.index.num_frames
+        self.fps = float(self._stream.average_rate or 0)
+        self._to_rgb = VideoReformatter()
+        # Width and height of the first frame read.
+        self._size: tuple[int | None, int | None] = (None, None)
+
+    def _open(self) -> None:
+        self.deadline.check()
+        try:
+            self._container = av.open(self.path, timeout=self.deadline.left())
+        except (av.FFmpegError, OSError, ValueError) as error:
+            self.deadline.check()
+            raise VideoError(reason_of(error)) from error
+        streams = [
+            stream
+            for stream in self._container.streams.video
+            if stream.disposition != Disposition.attached_pic  # a cover
+        ]
+        if not streams or streams[0].codec_context is None:
+            self.close()
+            raise VideoError(
+                'FFmpeg does not know its codec'
+                if streams
+                else 'there is no video in it'
+            )
+        self._stream = streams[0]
+        self._stream.thread_type = 'NONE'
+        self._stream.codec_context.thread_count = 1
+
+    def close(self) -> None:
+        """Give back the file."""
+        self._container.close()
+
+    def _frames(self, indices: list[int]) -> Iterator[Frame]:
+        done = 0
+        for frame in self._from_key_frame(indices):
+            yield frame
+            done += 1
+        # Some files have no times, or key frames that are none.
+        if done < len(indices):
+            yield from self._from_start(indices[done:])
+
+    def _from_key_frame(self, indices: list[int]) -> Iterator[Frame]:
+        """As many of the wanted frames as can be had by seeking."""
+        if not self.index.timed or not indices:
+            return
+        wanted = [self.index.times[index] for index in indices]
+        key = max((t for t in self.index.keys if t <= wanted[0]), default=None)
+        if key is None:
+            return
+        try:
+            self._container.seek(key, stream=self._stream)
+        except (av.FFmpegError, OSError):
+            self.deadline.check()
+            return
+        context = self._stream.codec_context
+        waiting, decoded = set(wanted), {}
+        position = 0
+        entered = False
+        for packet in self._packets():
+            if not entered and packet.pts is not None:
+                if packet.pts > key:  # the container seeks inaccurately
+                    return
+                entered = packet.pts == key
+            needed = packet.pts is None or packet.pts in waiting
+            context.skip_frame = 'DEFAULT' if needed else 'NONREF'
+            for frame in self._decode(packet, indices[position]):
+                if frame.pts in waiting:
+                    decoded[frame.pts] = frame
+            while wanted[position] in decoded:
+                yield self._rgb(decoded.pop(wanted[position]))
+                position += 1
+                if position == len(wanted):
+                    return
+
+    def _from_start(self, indices: list[int]) -> Iterator[Frame]:
+        """The wanted frames by counting from the first."""
+        position = count = 0
+        for frame in self._decode_all(indices[0]):
+            if count == indices[position]:
+                yield self._rgb(frame)
+                position += 1
+                if position == len(indices):
+                    return
+            count += 1
+        raise self.lost(indices[position], f'the video ends after {count}')
+
+    def _decode_all(self, index: int) -> Iterator[Any]:
+        """All frames from the first key frame on.
+
+        Args:
+            index: Which frame is wanted, for the error message.
+        """
+        self.close()
+        self._open()
+        before = self.index.num_before
+        for packet in self._packets():
+            if before > 0 and packet.size:
+                before -= 1
+            else:
+                yield from self._decode(packet, index)
+
+    def _packets(self) -> Iterator[Any]:
+        try:
+            for packet in self._container.demux(self._stream):
+                self.deadline.check()
+                yield packet
+        except av.FFmpegError as error:
+            self.deadline.check()
+            raise VideoError(reason_of(error)) from error
+
+    def _decode(self, packet: Any, index: int) -> list[Any]:
+        try:
+            return self._stream.decode(packet)
+        except av.FFmpegError as error:
+            raise self.lost(index, reason_of(error)) from error
+
+    def _rgb(self, frame: Any) -> Frame:
+        """The frame in RGB, upright; a view of FFmpeg's memory if possible."""
+        # Bicubic: then chroma is scaled up as OpenCV does it.
+        rgb = self._to_rgb.reformat(
+            frame,
+            width=self._size[0],  # in some files it changes on the way
+            height=self._size[1],
+            format='rgb24',
+            interpolation=Interpolation.BICUBIC,
+            threads=1,
+        )
+        self._size = (rgb.width, rgb.height)
+        plane = rgb.planes[0]
+        memory = np.frombuffer(memoryview(plane), np.uint8)
+        rows = memory.reshape(-1, plane.line_size)
+        array = rows[: rgb.height, : 3 * rgb.width]
+        array = array.reshape(rgb.height, rgb.width, 3)
+        turns = round(frame.rotation / 90) % 4
+        if turns:
+            return np.rot90(array, turns).copy()
+        # Without conversion it is the decoder's own memory.
+        return array.copy() if rgb is frame else array
+
+
+def reason_of(error: Exception) -> str:
+    """FFmpeg's message without number and file name."""
+    text = getattr(error, 'strerror', None) or str(error)
+    return f'{text[:1].lower()}{text[1:]}'

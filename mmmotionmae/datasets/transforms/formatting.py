@@ -1,0 +1,60 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+import cv2
+import numpy as np
+import torch
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+
+@TRANSFORMS.register_module()
+class FormatClip(BaseTransform):
+    """Resize frames and lay them out as clips, in one pass.
+
+    Gives what MMAction2's ``Resize(keep_ratio=False)`` and
+    ``FormatShape('NCTHW')`` give, with one copy of the pixels fewer: every
+    frame, or crop of it, is scaled straight to its place in the clip. Goes
+    after the cropping transforms.
+
+    Required keys: ``imgs``, a list of uint8 (H, W, C); ``clip_len``;
+    ``num_clips``.
+
+    Modified keys: ``imgs``: a tensor, uint8 (N, C, T, H, W), N the number of
+    clips times the number of crops; its memory is laid out as (N, T, H, W,
+    C). ``img_shape``: (H, W).
+
+    Added keys: ``input_shape``, the shape of ``imgs``.
+
+    Args:
+        size (int | tuple[int, int]): Height and width of the clips, or the
+            side of a square.
+
+    Raises:
+        ValueError: If the frames are not uint8, or do not make up whole
+            clips.
+    """
+
+    def __init__(self, size: int | tuple[int, int] = 224) -> None:
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+
+    def transform(self, results: dict) -> dict:
+        """Resize and lay out."""
+        imgs = results['imgs']
+        clip_len, num_clips = results['clip_len'], results['num_clips']
+        if imgs[0].dtype != np.uint8 or len(imgs) % (clip_len * num_clips):
+            raise ValueError(
+                f'FormatClip takes uint8 frames for {num_clips} clips of '
+                f'{clip_len}, not {len(imgs)} of {imgs[0].dtype}.'
+            )
+        height, width = self.size
+        channels = imgs[0].shape[2]
+        frames = np.empty((len(imgs), height, width, channels), np.uint8)
+        for frame, img in zip(frames, imgs, strict=True):
+            cv2.resize(img, (width, height), dst=frame)
+        clips = frames.reshape(-1, clip_len, *frames.shape[1:])
+        results['imgs'] = torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
+        results['input_shape'] = tuple(results['imgs'].shape)
+        results['img_shape'] = self.size
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size})'
