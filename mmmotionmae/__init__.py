@@ -10,7 +10,14 @@ from . import compat
 compat.apply()
 
 # These import `mmaction.models`, which works only from here on.
-from . import datasets, engine, models  # noqa: E402
+from . import datasets, engine, evaluation, models  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'compat', 'datasets', 'engine', 'models']
+__all__ = [
+    '__version__',
+    'compat',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+]

@@ -151,8 +151,9 @@ def snapshot(folder):
 def test_training_logs_batch_size_and_accuracy(trained):
     log = log_of(trained)
     assert (
-        'Effective batch size: 8 clips a step = 1 processes x 8 '
-        '(batch size x repeats x accumulation).'
+        'Effective batch size: 8 clips a step = 1 processes x 8 videos x 1 '
+        'clips of each x 1 accumulated batches. Learning rate: 0.002, as in '
+        'the config.'
     ) in log
     assert 'acc/top1' in log
     checkpoint = torch.load(trained / 'epoch_1.pth', weights_only=True)
@@ -224,6 +225,7 @@ def test_auto_scale_lr_counts_every_clip(
     )
     text = launch.describe_batch(cfg, world_size)
     assert f'Effective batch size: {clips} clips' in text
+    assert f'Learning rate: {expected:.4g}, scaled' in text
 
 
 def test_lr_is_that_of_the_config_without_the_flag(config_of):
@@ -499,7 +501,7 @@ def test_dump_does_not_overwrite(
     )
     assert not Path('out.txt').exists()
     cfg = config_of(test, *argv, '--overwrite')
-    assert cfg.test_evaluator[-1].out_file_path == 'out.pkl'
+    assert cfg.test_evaluator.metrics[-1].out_file_path == 'out.pkl'
 
 
 def test_options_come_before_the_dump(config_of):
@@ -511,7 +513,7 @@ def test_options_come_before_the_dump(config_of):
         *['--dump', 'x.pkl', '--cfg-options', 'test_evaluator.type=AccMetric'],
         'test_evaluator.collect_device=gpu',
     )
-    assert cfg.test_evaluator == [
+    assert cfg.test_evaluator.metrics == [
         dict(type='AccMetric', collect_device='gpu'),
         dict(type='DumpResults', out_file_path='x.pkl'),
     ]
@@ -524,10 +526,25 @@ def test_dump_after_a_list_of_metrics(config_of):
         'test_evaluator = [dict(type="AccMetric"), dict(type="Other")]\n'
     )
     cfg = config_of(test, 'config.py', 'c.pth', '--dump', 'x.pickle')
-    types = [metric.type for metric in cfg.test_evaluator]
+    types = [metric.type for metric in cfg.test_evaluator.metrics]
     assert types == ['AccMetric', 'Other', 'DumpResults']
     cfg = config_of(test, 'config.py', 'c.pth')
-    assert [m.type for m in cfg.test_evaluator] == ['AccMetric', 'Other']
+    types = [metric.type for metric in cfg.test_evaluator.metrics]
+    assert types == ['AccMetric', 'Other']
+
+
+def test_dump_beside_the_metrics_of_an_evaluator(config_of):
+    Path('c.pth').touch()
+    Path('config.py').write_text(
+        f'_base_ = [{str(FINETUNE)!r}]\n'
+        'test_evaluator = dict(\n'
+        '    _delete_=True, type="VideoEvaluator",\n'
+        '    metrics=dict(type="AccMetric"))\n'
+    )
+    cfg = config_of(test, 'config.py', 'c.pth', '--dump', 'x.pickle')
+    assert cfg.test_evaluator.type == 'VideoEvaluator'
+    types = [metric.type for metric in cfg.test_evaluator.metrics]
+    assert types == ['AccMetric', 'DumpResults']
 
 
 def test_testing_does_not_resume(config_of):

@@ -8,6 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from mmmotionmae.apis import UsageError, launch
+from mmmotionmae.apis.bad_data import (
+    explain_data_errors,
+    leave_out_bad_videos,
+)
 from mmmotionmae.apis.command_line import (
     add_common_arguments,
     config_of,
@@ -63,7 +67,10 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         cfg, args.show_dir, args.show, args.interval, args.wait_time
     )
     launch.set_dump(cfg, args.dump, args.overwrite)
-    return launch.build_runner(cfg).test()
+    leave_out_bad_videos(cfg)
+    runner = launch.build_runner(cfg)
+    with explain_data_errors(runner):
+        return runner.test()
 
 
 def main() -> int:

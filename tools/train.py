@@ -10,6 +10,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmmotionmae.apis import launch
+from mmmotionmae.apis.bad_data import (
+    explain_data_errors,
+    leave_out_bad_videos,
+)
 from mmmotionmae.apis.command_line import (
     add_common_arguments,
     config_of,
@@ -88,12 +92,14 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
         launch.set_auto_scale_lr(cfg)
     if args.no_validate:
         launch.switch_off_validation(cfg)
+    leave_out_bad_videos(cfg)
     runner = launch.build_runner(cfg)
     for hook in hooks:
         runner.register_hook(hook)
     launch.check_train_data(runner)
     runner.logger.info(launch.describe_batch(cfg, runner.world_size))
-    runner.train()
+    with explain_data_errors(runner):
+        runner.train()
     return runner
 
 

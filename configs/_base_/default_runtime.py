@@ -13,6 +13,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     seed=dict(type='SeedIterHook'),
+    bad_videos=dict(type='BadVideosHook'),
     sync_buffers=dict(type='SyncBuffersHook'),
 )
 

@@ -5,6 +5,7 @@ The flags are MMAction2's. Every function raises :class:`UsageError` with one
 clear sentence where a user's input is at fault.
 """
 
+import math
 import os.path as osp
 from collections.abc import Sequence
 from typing import Any
@@ -102,10 +103,17 @@ def clips_per_rank_and_step(cfg: Config) -> int:
 
     Batch size x clips drawn of each video x accumulated batches.
     """
+    return math.prod(_batch_factors(cfg))
+
+
+def _batch_factors(cfg: Config) -> tuple[int, int, int]:
+    """Batch size, clips drawn of each video, accumulated batches."""
     loader = cfg.train_dataloader
-    repeats = loader.dataset.get('num_repeats', 1)
-    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
-    return loader.batch_size * repeats * accumulated
+    return (
+        loader.batch_size,
+        loader.dataset.get('num_repeats', 1),
+        cfg.optim_wrapper.get('accumulative_counts', 1),
+    )
 
 
 def set_auto_scale_lr(cfg: Config) -> None:
@@ -215,10 +223,15 @@ def set_dump(cfg: Config, path: str | None, overwrite: bool) -> None:
             f'{path!r} exists already; choose another name for '
             '--dump, or write over it (--overwrite).'
         )
-    metrics = cfg.test_evaluator
+    evaluator = cfg.test_evaluator
+    own = 'metrics' in evaluator  # an evaluator, not just metrics
+    metrics = evaluator.metrics if own else evaluator
     metrics = list(metrics) if isinstance(metrics, Sequence) else [metrics]
-    dump = dict(type='DumpResults', out_file_path=path)
-    cfg.test_evaluator = [*metrics, dump]
+    metrics.append(dict(type='DumpResults', out_file_path=path))
+    if own:
+        evaluator.metrics = metrics
+    else:
+        cfg.test_evaluator = metrics
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -249,10 +262,20 @@ def check_train_data(runner: Runner) -> None:
 
 
 def describe_batch(cfg: Config, world_size: int) -> str:
-    """One line on the effective batch size, for the log."""
-    clips = clips_per_rank_and_step(cfg)
-    return (
-        f'Effective batch size: {world_size * clips} clips a step = '
-        f'{world_size} processes x {clips} (batch size x repeats x '
-        'accumulation).'
+    """The effective batch size and the learning rate, for the log."""
+    batch_size, repeats, accumulated = _batch_factors(cfg)
+    clips = world_size * batch_size * repeats * accumulated
+    text = (
+        f'Effective batch size: {clips} clips a step = {world_size} processes '
+        f'x {batch_size} videos x {repeats} clips of each x {accumulated} '
+        'accumulated batches.'
     )
+    lr = cfg.optim_wrapper.get('optimizer', {}).get('lr')
+    if lr is None:
+        return text
+    scaling = cfg.get('auto_scale_lr') or {}
+    if not scaling.get('enable'):
+        return f'{text} Learning rate: {lr:.4g}, as in the config.'
+    # As MMEngine's `Runner.scale_lr` does it.
+    lr *= world_size * batch_size / scaling['base_batch_size']
+    return f'{text} Learning rate: {lr:.4g}, scaled to the batch size.'

@@ -1,6 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import os
 import os.path as osp
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,92 +9,81 @@ from mmaction.registry import DATASETS
 from mmengine.logging import MMLogger
 
 from ..engine.samplers import SampleIndex
-
-VIDEO_EXTENSIONS = (
-    '.mp4',
-    '.webm',
-    '.mkv',
-    '.avi',
-    '.mov',
-    '.m4v',
-    '.mpg',
-    '.mpeg',
-    '.flv',
-    '.wmv',
-    '.3gp',
-    '.ts',
+from .annotation import (
+    find_frame_folders,
+    find_videos,
+    read_frame_list,
+    read_video_list,
 )
+from .bad_videos import BadVideos
+from .readers import VideoError, VideoTimeoutError
 
 
-def find_videos(folder: str) -> list[str]:
-    """All video files below a folder, by extension.
-
-    Args:
-        folder: Where to look; sub-folders too, links to folders followed.
-
-    Returns:
-        Sorted paths relative to ``folder``.
-
-    Raises:
-        FileNotFoundError: If there is no such folder, or no video in it.
-    """
-    if not osp.isdir(folder):
-        raise FileNotFoundError(f'There is no folder {folder!r}.')
-    videos, seen = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = osp.realpath(parent)
-        if real in seen:  # a link back
-            folders.clear()
-            continue
-        seen.add(real)
-        videos += [
-            osp.relpath(osp.join(parent, name), folder)
-            for name in names
-            if name.lower().endswith(VIDEO_EXTENSIONS)
-        ]
-    if not videos:
-        raise FileNotFoundError(
-            f'There is no video below {folder!r} (looked for '
-            f'{", ".join(VIDEO_EXTENSIONS)}).'
-        )
-    return sorted(videos)
+class TooManyBadVideosError(RuntimeError):
+    """So many videos are bad that something else must be wrong."""
 
 
 @DATASETS.register_module()
 class RobustVideoDataset(BaseActionDataset):
-    """Videos of a list or of a folder; an unreadable one ends no training.
+    """Videos of a list or of a folder; a bad one ends no training.
 
-    Takes MMAction2's and VideoMAE's lists: a line is a path and, optionally,
-    a label; the path may contain spaces. A video that cannot be loaded in
-    training is replaced by another one, and its name and the reason are
-    logged (once per process). In test mode it is an error.
+    Takes MMAction2's and VideoMAE's lists (see :func:`read_video_list` and
+    :func:`read_frame_list`), or all that is below a folder. Works with any
+    pipeline of MMAction2's.
+
+    In training a video that cannot be loaded is replaced by another one. Its
+    name and the reason are logged once, whatever the number of workers, and
+    kept in ``bad_videos``; :class:`BadVideosHook` writes them to the work
+    dir. In test mode nothing is replaced, see ``leave_out``.
 
     Args:
         pipeline (list[dict]): The transforms.
-        ann_file (str): The list. Defaults to ``''``: all videos below
-            ``data_prefix['video']``, without labels.
-        data_prefix (dict): ``video``: the folder to which paths are relative.
-        delimiter (str): What stands between path and label. Defaults to a
-            space.
+        ann_file (str): The list. Defaults to ``''``: all videos below the
+            folder of ``data_prefix``, without labels.
+        data_prefix (dict): ``video``: the folder to which paths are relative;
+            or ``img``: likewise, for raw frames.
+        delimiter (str, optional): What stands between the parts of a line.
+            Defaults to None: white space or a comma.
+        filename_tmpl (str): Names of raw frames, if there is a list.
+            Defaults to ``'img_{:05}.jpg'``.
+        with_offset (bool): Whether lists of raw frames have an offset.
+        num_repeats (int): How many clips are made of a video once it is
+            decoded, each with its own crop, flip and mask (repeated
+            augmentation, https://arxiv.org/abs/1901.09335). Above 1 a sample
+            is a list, for ``collate_fn=dict(type='repeat_pseudo_collate')``.
+            Defaults to 1.
+        max_bad_share (float): Training stops once more than this share of
+            the videos is bad. Defaults to 0.5.
         max_refetch (int): How many replacements are tried in a row before
             training stops. Defaults to 100.
+        leave_out (bool): What becomes of a bad video in test mode. False: an
+            error with its name. True: the next video stands in for it,
+            marked as ``left_out`` for :class:`VideoEvaluator`, which drops
+            the prediction. Defaults to False.
         **kwargs: As in MMAction2's ``VideoDataset``; a video has one label,
             so there is no ``multi_class``.
 
     Raises:
         FileNotFoundError: If the list is missing, or the folder has no video.
-        ValueError: If a line of the list has no path, or for
-            ``multi_class=True``.
-        RuntimeError: See ``max_refetch``, and a bad file in test mode.
+        ValueError: If a line of the list is bad, or for arguments that
+            contradict each other.
+        TooManyBadVideosError: See ``max_bad_share`` and ``max_refetch``.
+        RuntimeError: For a bad video in test mode.
     """
 
     def __init__(
         self,
-        pipeline: list[dict],
+        pipeline: list[dict | Callable],
         ann_file: str = '',
         data_prefix: dict = dict(video=''),
-        delimiter: str = ' ',
+        delimiter: str | None = None,
+        filename_tmpl: str = 'img_{:05}.jpg',
+        with_offset: bool = False,
+        num_repeats: int = 1,
+        max_bad_share: float = 0.5,
         max_refetch: int = 100,
+        leave_out: bool = False,
+        start_index: int | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.get('multi_class'):
@@ -102,83 +91,184 @@ class RobustVideoDataset(BaseActionDataset):
                 'RobustVideoDataset has one label for a video; '
                 'for multi_class use VideoDataset.'
             )
+        if num_repeats < 1 or (num_repeats > 1 and kwargs.get('test_mode')):
+            raise ValueError(
+                f'num_repeats must be at least 1, and 1 in test mode; it is '
+                f'{num_repeats}.'
+            )
+        self.raw_frames = 'img' in data_prefix
         self.delimiter = delimiter
-        self._reported: set[str] = set()
+        self.filename_tmpl = filename_tmpl
+        self.with_offset = with_offset
+        self.num_repeats = num_repeats
+        self.max_bad_share = max_bad_share
+        self.leave_out = leave_out
+        self.bad_videos = BadVideos()
+        self._hopeless: set[str] = set()
+        self._last_failure = ''
+        if start_index is None:  # as in MMAction2's data sets
+            start_index = 1 if self.raw_frames else 0
         super().__init__(
             ann_file,
             pipeline=pipeline,
             data_prefix=data_prefix,
             max_refetch=max_refetch,
+            start_index=start_index,
             **kwargs,
         )
+        self._num_shared = self._count_shared()
+
+    def _count_shared(self) -> int:
+        """How many transforms come before the frames are decoded, and it."""
+        names = [type(t).__name__ for t in self.pipeline.transforms]
+        decoders = [i for i, n in enumerate(names) if n.endswith('Decode')]
+        if not decoders and self.num_repeats > 1:
+            raise ValueError(
+                'num_repeats above 1 needs a transform in the pipeline '
+                f'whose name ends in "Decode"; there are {", ".join(names)}.'
+            )
+        return decoders[-1] + 1 if decoders else 0
 
     def load_data_list(self) -> list[dict]:
         """Read the list, or the folder."""
-        prefix = self.data_prefix['video']
-        if not self.ann_file:
+        prefix = self.data_prefix['img' if self.raw_frames else 'video']
+        if self.raw_frames and self.ann_file:
             return [
-                dict(filename=osp.join(prefix, name), label=-1)
-                for name in find_videos(prefix or '.')
-            ]
-        if not osp.isfile(self.ann_file):
-            raise FileNotFoundError(
-                f'There is no annotation file {self.ann_file!r}.'
-            )
-        with open(self.ann_file, encoding='utf-8') as file:
-            lines = file.read().splitlines()
-        data_list = []
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            path, label = self._parse(line.strip())
-            if not path:
-                raise ValueError(
-                    f'{self.ann_file}, line {number} has no path: {line!r}.'
+                dict(
+                    info,
+                    frame_dir=osp.join(prefix, info['frame_dir']),
+                    filename_tmpl=self.filename_tmpl,
                 )
-            data_list.append(
-                dict(filename=osp.join(prefix, path), label=label)
-            )
-        return data_list
+                for info in read_frame_list(
+                    self.ann_file, self.delimiter, self.with_offset
+                )
+            ]
+        if self.raw_frames:
+            return [
+                dict(frame_dir=osp.join(prefix, folder), label=-1)
+                for folder in find_frame_folders(prefix or '.')
+            ]
+        if self.ann_file:
+            videos = read_video_list(self.ann_file, self.delimiter)
+        else:
+            videos = [(name, -1) for name in find_videos(prefix or '.')]
+        return [
+            dict(filename=osp.join(prefix, path), label=label)
+            for path, label in videos
+        ]
 
-    def _parse(self, line: str) -> tuple[str, int]:
-        """Split off the label, if the last part is a number."""
-        path, _, label = map(str.strip, line.rpartition(self.delimiter))
-        if label.lstrip('-').isdecimal():
-            return path, int(label)
-        return line, -1
+    def name_of(self, idx: int) -> str:
+        """File, or folder of frames, of a sample."""
+        info = self.get_data_info(idx)
+        return info['frame_dir' if self.raw_frames else 'filename']
 
-    def __getitem__(self, idx: int) -> dict:
+    def prepare_data(self, idx: int) -> dict | list[dict]:
+        """Decode a video and make ``num_repeats`` clips of it."""
+        if self.num_repeats == 1:
+            return _run(self.pipeline.transforms, self.get_data_info(idx))
+        transforms = self.pipeline.transforms
+        decoded = _run(transforms[: self._num_shared], self.get_data_info(idx))
+        clips = []
+        for left in reversed(range(self.num_repeats)):
+            results = dict(decoded)
+            if left:  # some transforms, such as Flip, work in place
+                results['imgs'] = [img.copy() for img in decoded['imgs']]
+            clips.append(_run(transforms[self._num_shared :], results))
+        return clips
+
+    def __getitem__(self, idx: int) -> dict | list[dict]:
         """Load the sample, or, in training, another one instead."""
         if not self._fully_initialized:
             self.full_init()
         seed = getattr(idx, 'seed', None)
         for attempt in range(self.max_refetch + 1):
-            try:
-                data = self.prepare_data(idx)
-                if data is None:  # MMEngine's way to say so
-                    raise ValueError('a transform returned None')
-                return data
-            except Exception as error:
-                filename = self.get_data_info(idx)['filename']
-                reason = f'{type(error).__name__}: {error}'.split('\n')[0]
-                last = f'{filename!r} cannot be loaded: {reason}'
-                if self.test_mode:
-                    raise RuntimeError(last) from error
-                self._report(filename, last)
-                cause = error
+            sample, error = self._try(idx)
+            if sample is not None:
+                return sample
             if seed is None:
                 idx = self._rand_another()
             else:  # as reproducible as the sample itself
                 rng = np.random.default_rng((seed, attempt))
                 idx = SampleIndex(int(rng.integers(len(self))), seed)
-        raise RuntimeError(
+        raise TooManyBadVideosError(
             f'{self.max_refetch + 1} videos in a row cannot be loaded, so '
-            f'training stops. The last one: {last}'
-        ) from cause
+            f'training stops. The last one: {self._last_failure}'
+        ) from error
 
-    def _report(self, filename: str, message: str) -> None:
-        if filename not in self._reported:
-            self._reported.add(filename)
+    def _try(
+        self, idx: int
+    ) -> tuple[dict | list[dict] | None, Exception | None]:
+        """The sample, or what went wrong."""
+        name = self.name_of(idx)
+        if name in self._hopeless:
+            return None, None
+        try:
+            with self.bad_videos.loading(name):
+                return self.prepare_data(idx), None
+        except Exception as error:
+            failure = error
+            reason = str(error).split('\n')[0]
+            if not isinstance(error, VideoError):
+                reason = f'{type(error).__name__}: {reason}'
+            self._last_failure = f'{name!r} cannot be loaded: {reason}'
+            if self.test_mode and not self.leave_out:
+                raise RuntimeError(self._last_failure) from error
+            if isinstance(error, VideoTimeoutError):
+                self._hopeless.add(name)  # once is enough
+            new = self.bad_videos.add(name, reason)
+        if new:
             MMLogger.get_current_instance().warning(
-                f'{message}. Another video takes its place.'
+                f'{self._last_failure}. '
+                + (
+                    'It is left out.'
+                    if self.test_mode
+                    else 'Another video takes its place.'
+                )
             )
+        if self.test_mode:
+            return self._stand_in(idx), None
+        if new:
+            self.check_share(self.bad_videos.read(), failure)
+        return None, failure
+
+    def check_share(
+        self, bad: dict[str, str], cause: Exception | None = None
+    ) -> None:
+        """Raise an error if there are too many bad videos.
+
+        Args:
+            bad: The bad videos, with reasons.
+            cause: What went wrong with the last one.
+
+        Raises:
+            TooManyBadVideosError: If ``max_bad_share`` is exceeded.
+        """
+        if len(bad) > self.max_bad_share * len(self):
+            name, reason = list(bad.items())[-1]
+            raise TooManyBadVideosError(
+                f'{len(bad)} of {len(self)} videos cannot be loaded, more '
+                f'than max_bad_share={self.max_bad_share:g} allows, so '
+                f'training stops. The last one: {name!r}: {reason}'
+            ) from cause
+
+    def _stand_in(self, idx: int) -> dict:
+        """The next video that can be loaded, marked as no result."""
+        for step in range(1, min(len(self), self.max_refetch + 1)):
+            try:
+                info = self.get_data_info((idx + step) % len(self))
+                sample = _run(self.pipeline.transforms, info)
+            except Exception:
+                continue  # reported when its own turn comes
+            sample['data_samples'].set_metainfo(dict(left_out=True))
+            return sample
+        raise RuntimeError(
+            f'{self._last_failure}, and nothing after it can be loaded either'
+        )
+
+
+def _run(transforms: list[Callable], results: dict) -> dict:
+    for transform in transforms:
+        results = transform(results)
+        if results is None:  # MMEngine's way to say so
+            raise ValueError(f'{type(transform).__name__} returned None')
+    return results

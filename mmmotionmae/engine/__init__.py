@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .hooks import SeedIterHook
+from .hooks import BadVideosHook, SeedIterHook
 from .samplers import SeededSampler
 
-__all__ = ['SeedIterHook', 'SeededSampler']
+__all__ = ['BadVideosHook', 'SeedIterHook', 'SeededSampler']

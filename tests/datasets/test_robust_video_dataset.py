@@ -9,7 +9,8 @@ from mmaction.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.logging import MMLogger
 
-from mmmotionmae.datasets import RobustVideoDataset
+from mmmotionmae.datasets import RobustVideoDataset, TooManyBadVideosError
+from mmmotionmae.datasets.readers import VideoTimeoutError
 
 DECODE = [
     dict(type='DecordInit'),
@@ -69,6 +70,7 @@ def folder(tmp_path, shapes_dir):
 @pytest.mark.parametrize(
     ('text', 'delimiter', 'expected'),
     [
+        ('a.mp4 3\nb, c.mp4,0\n', None, [('a.mp4', 3), ('b, c.mp4', 0)]),
         ('a.mp4 3\nb/c.mp4 0\n', ' ', [('a.mp4', 3), ('b/c.mp4', 0)]),
         ('a.mp4\nb/c.mp4', ' ', [('a.mp4', -1), ('b/c.mp4', -1)]),
         ('a.mp4 -1\n', ' ', [('a.mp4', -1)]),
@@ -173,7 +175,12 @@ def test_a_vanished_file_and_a_transform_without_result(folder, warnings):
     os.remove(folder / '0.mp4')
     ann_file = folder / 'list.txt'
     ann_file.write_text('0.mp4\n1.mp4\n4.mp4\n')
-    dataset = build(ann_file, folder, pipeline=[*DECODE, NothingFromFour()])
+    dataset = build(
+        ann_file,
+        folder,
+        pipeline=[*DECODE, NothingFromFour()],
+        max_bad_share=0.7,
+    )
     for i in range(3):
         assert dataset[i]['filename'] == str(folder / '1.mp4')
     missing, nothing = warnings()
@@ -232,7 +239,7 @@ def test_the_replacement_does_not_depend_on_the_number_of_workers(folder):
 def test_training_ends_if_everything_is_broken(folder, warnings, seeded):
     for file in folder.iterdir():
         file.write_bytes(b'no video')
-    dataset = build(video=folder, max_refetch=20)
+    dataset = build(video=folder, max_refetch=20, max_bad_share=1)
     sampler = DATA_SAMPLERS.build(
         dict(type='SeededSampler', dataset=dataset, seed=0)
     )
@@ -248,9 +255,59 @@ def test_training_ends_if_everything_is_broken(folder, warnings, seeded):
 def test_in_test_mode_a_broken_video_is_an_error(folder, warnings):
     dataset = build(video=folder, test_mode=True)
     assert dataset[1]['filename'] == str(folder / '1.mp4')
-    with pytest.raises(RuntimeError, match='2.mp4.*cannot be loaded: Runtime'):
+    with pytest.raises(RuntimeError, match='2.mp4.*cannot be loaded: '):
         dataset[2]
     assert warnings() == []
+
+
+@pytest.mark.parametrize(
+    ('share', 'stops'), [(0.1, True), (0.24, True), (0.38, False)]
+)
+def test_training_ends_if_too_large_a_share_is_bad(folder, share, stops):
+    dataset = build(video=folder, max_bad_share=share)
+    if not stops:
+        assert [dataset[i]['filename'] for i in (0, 1)] == [
+            str(folder / '0.mp4'),
+            str(folder / '1.mp4'),
+        ]
+        for i in range(8):
+            dataset[i]
+        return
+    with pytest.raises(TooManyBadVideosError) as error:
+        for i in range(8):
+            dataset[i]
+    bad = 1 + int(share * 8)
+    assert f'{bad} of 8 videos cannot be loaded' in str(error.value)
+    assert f'max_bad_share={share}' in str(error.value)
+    assert '.mp4' in str(error.value)
+
+
+def test_a_video_that_takes_too_long_is_tried_once_only(folder, warnings):
+    calls = []
+
+    class Slow(BaseTransform):
+        def transform(self, results):
+            calls.append(os.path.basename(results['filename']))
+            if '0.mp4' in results['filename']:
+                raise VideoTimeoutError('reading it takes more than 1 s')
+            return results
+
+    dataset = build(video=folder, pipeline=[Slow(), *DECODE], max_bad_share=1)
+    for _ in range(3):
+        for i in range(8):
+            dataset[i]
+    assert calls.count('0.mp4') == 1
+    assert calls.count('1.mp4') >= 3
+    assert len(warnings()) == 4
+
+
+def test_wrong_arguments(folder):
+    with pytest.raises(ValueError, match='at least 1'):
+        build(video=folder, num_repeats=0)
+    with pytest.raises(ValueError, match='1 in test mode'):
+        build(video=folder, num_repeats=2, test_mode=True)
+    with pytest.raises(ValueError, match='ends in "Decode".*SeedSample'):
+        build(video=folder, num_repeats=2, pipeline=[dict(type='SeedSample')])
 
 
 def test_a_fault_of_the_pipeline_is_named(folder):
@@ -262,7 +319,10 @@ def test_a_fault_of_the_pipeline_is_named(folder):
             raise KeyError('clip_lenght')
 
     dataset = build(
-        video=folder, pipeline=[dict(type='AlwaysFails')], max_refetch=2
+        video=folder,
+        pipeline=[dict(type='AlwaysFails')],
+        max_refetch=2,
+        max_bad_share=1,
     )
     with pytest.raises(RuntimeError, match='3 videos.*KeyError.*clip_lenght'):
         dataset[0]

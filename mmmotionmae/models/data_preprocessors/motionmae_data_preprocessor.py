@@ -52,9 +52,16 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
             in [0, 1], the motion in [-1, 1].
 
         Raises:
-            TypeError: If the frames are not uint8.
+            TypeError: If the frames are not uint8, or the batch was not
+                collated.
             ValueError: If the clips of a batch differ in shape.
         """
+        if not isinstance(data, dict):
+            raise TypeError(
+                'A batch must be a dict of inputs and data samples. With '
+                'num_repeats above 1 the data loader needs '
+                "collate_fn=dict(type='repeat_pseudo_collate')."
+            )
         data = self.cast_data(data)
         frames, data_samples = data['inputs'], data['data_samples']
         shapes = {tuple(clip.shape) for clip in frames}

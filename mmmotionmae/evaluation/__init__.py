@@ -1,0 +1,4 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from .video_evaluator import VideoEvaluator
+
+__all__ = ['VideoEvaluator']

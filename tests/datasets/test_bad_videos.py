@@ -1,0 +1,117 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+import copy
+import gc
+import os
+import pickle
+import signal
+import time
+from multiprocessing import get_context
+
+import pytest
+
+from mmmotionmae.datasets.bad_videos import BadVideos
+
+FORK, SPAWN = get_context('fork'), get_context('spawn')
+
+
+def _add(bad, names, queue):
+    queue.put([bad.add(name, f'by {os.getpid()}') for name in names])
+
+
+@pytest.mark.parametrize('context', [FORK, SPAWN], ids=['fork', 'spawn'])
+def test_a_video_is_new_once_for_all_processes(context):
+    bad = BadVideos()
+    names = [f'{i} ü\n"x".mp4' for i in range(40)]
+    queue = context.Queue()
+    processes = [
+        context.Process(target=_add, args=(bad, names, queue))
+        for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    found = [queue.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(10)
+    for answers in zip(*found, strict=True):
+        assert sorted(answers) == [False, False, True]
+    assert sorted(bad.read()) == sorted(names)
+    assert not bad.add(names[3], 'again')
+    assert bad.add('another.mp4', 'one more')
+    assert list(bad.read().items())[-1] == ('another.mp4', 'one more')
+
+
+def test_nothing_bad():
+    assert BadVideos().read() == {}
+
+
+def _die_while_loading(bad):
+    with bad.loading('good.mp4'):
+        pass
+    with bad.loading('a long name.mp4'):
+        pass
+    with bad.loading('bad.mp4'):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _load_and_leave(bad):
+    with bad.loading('fine.mp4'):
+        pass
+    try:
+        with bad.loading('broken.mp4'):
+            raise ValueError
+    except ValueError:
+        pass
+
+
+def _load_for_long(bad, started):
+    with bad.loading('long.mp4'):
+        started.set()
+        time.sleep(60)
+
+
+def test_what_a_dead_process_was_loading():
+    bad, started = BadVideos(), FORK.Event()
+    processes = [
+        FORK.Process(target=_die_while_loading, args=(bad,)),
+        FORK.Process(target=_load_and_leave, args=(bad,)),
+        FORK.Process(target=_load_for_long, args=(bad, started)),
+    ]
+    for process in processes:
+        process.start()
+    assert started.wait(30)
+    for process in processes[:2]:
+        process.join(30)
+    with bad.loading('this.mp4'):  # this process lives
+        assert bad.died_of() == {processes[0].pid: 'bad.mp4'}
+    processes[2].kill()
+    processes[2].join(30)
+    assert bad.died_of() == {
+        processes[0].pid: 'bad.mp4',
+        processes[2].pid: 'long.mp4',
+    }
+
+
+def test_the_folder_goes_with_its_owner():
+    bad = BadVideos()
+    bad.add('a.mp4', 'b')
+    folder = bad.folder
+    process = FORK.Process(target=_load_and_leave, args=(bad,))
+    process.start()
+    process.join(30)
+    assert folder.is_dir()
+    del bad
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_copies_work_on_when_the_original_is_gone():
+    bad = BadVideos()
+    bad.add('a.mp4', 'x')
+    copies = [copy.deepcopy(bad), pickle.loads(pickle.dumps(bad))]
+    assert copies[0].read() == {'a.mp4': 'x'}
+    del bad
+    gc.collect()
+    for i, other in enumerate(copies):
+        with other.loading('c.mp4'):
+            assert other.add(f'{i}.mp4', 'y')
+    assert set(copies[0].read()) == {'0.mp4', '1.mp4'}
