@@ -1,12 +1,16 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .backbones import MotionMAEViT
-from .data_preprocessors import MotionMAEDataPreprocessor
+from .data_preprocessors import (
+    AugmentingDataPreprocessor,
+    MotionMAEDataPreprocessor,
+)
 from .heads import MotionMAEHead
 from .losses import MaskedReconstructionLoss
 from .motionmae import MotionMAE
 from .necks import MotionMAEDecoder
 
 __all__ = [
+    'AugmentingDataPreprocessor',
     'MaskedReconstructionLoss',
     'MotionMAE',
     'MotionMAEDataPreprocessor',

@@ -1,4 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .augmenting_data_preprocessor import AugmentingDataPreprocessor
 from .motionmae_data_preprocessor import MotionMAEDataPreprocessor
 
-__all__ = ['MotionMAEDataPreprocessor']
+__all__ = ['AugmentingDataPreprocessor', 'MotionMAEDataPreprocessor']
