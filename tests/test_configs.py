@@ -8,6 +8,8 @@ from conftest import ROOT
 from mmaction.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 
+from mmmotionmae.apis import launch
+
 CONFIGS = sorted(
     path
     for path in (ROOT / 'configs').rglob('*.py')
@@ -32,7 +34,7 @@ def test_config_builds(path):
     sampled = [
         transform.clip_len
         for transform in cfg.train_dataloader.dataset.pipeline
-        if transform.type == 'SampleFrames'
+        if transform.type in ('SampleFrames', 'UniformSample')
     ]
     assert sampled == [backbone.num_frames]
     masks = [
@@ -78,5 +80,9 @@ def test_the_schedule_of_videomae():
     lr = cfg.optim_wrapper.optimizer.lr
     assert lr == pytest.approx(1.2e-3)
     assert lr * cfg.param_scheduler[1].eta_min_ratio == pytest.approx(8e-5)
-    assert 32 * cfg.train_dataloader.batch_size == 2048
+    assert 32 * launch.clips_per_rank_and_step(cfg) == 2048
+    # Each epoch gives every video four times.
+    assert cfg.train_dataloader.dataset.num_repeats * 200 == 800
+    assert cfg.train_cfg.max_epochs == 200
+    assert [s.end for s in cfg.param_scheduler] == [10, 200]
     assert cfg.auto_scale_lr.base_batch_size == 2048

@@ -36,11 +36,11 @@ model = dict(
 
 train_pipeline = [
     dict(type='SeedSample'),
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='SampleFrames', clip_len=num_frames, frame_interval=2, num_clips=1
     ),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     # The short side first, so that cropping keeps most of the picture.
     dict(type='Resize', scale=(-1, img_size * 9 // 8)),
     dict(
@@ -51,8 +51,7 @@ train_pipeline = [
         random_crop=False,
         num_fixed_crops=5,
     ),
-    dict(type='Resize', scale=(img_size, img_size), keep_ratio=False),
-    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='FormatClip', size=img_size),
     dict(
         type='TubeMasking',
         mask_ratio=0.75,

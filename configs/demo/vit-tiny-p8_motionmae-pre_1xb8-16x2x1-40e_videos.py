@@ -47,20 +47,19 @@ model = dict(
 
 train_pipeline = [
     dict(type='SeedSample'),
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='SampleFrames', clip_len=num_frames, frame_interval=2, num_clips=1
     ),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, img_size * 9 // 8)),
     dict(type='RandomResizedCrop', area_range=(0.5, 1.0)),
-    dict(type='Resize', scale=(img_size, img_size), keep_ratio=False),
     dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='FormatClip', size=img_size),
     dict(type='PackActionInputs'),
 ]
 test_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='SampleFrames',
         clip_len=num_frames,
@@ -68,10 +67,10 @@ test_pipeline = [
         num_clips=3,
         test_mode=True,
     ),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, img_size)),
     dict(type='CenterCrop', crop_size=img_size),
-    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='FormatClip', size=img_size),
     dict(type='PackActionInputs'),
 ]
 train_dataloader = dict(
