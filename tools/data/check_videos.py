@@ -1,0 +1,361 @@
+#!/usr/bin/env python
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Decode videos and write a list of those that are good."""
+
+import argparse
+import json
+import os
+import os.path as osp
+import sys
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from tqdm import tqdm
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis.video_jobs import (
+    add_job_arguments,
+    run_job_tool,
+    run_jobs,
+    whole,
+)
+from mmmotionmae.datasets.annotation import (
+    find_videos,
+    read_frame_list,
+    read_video_list,
+)
+from mmmotionmae.datasets.readers import (
+    READERS,
+    FrameFolderReader,
+    VideoError,
+    VideoReader,
+    open_video,
+)
+from mmmotionmae.fileio import complete_file
+
+
+class Video(NamedTuple):
+    """What there is to check."""
+
+    path: str  # of a file, or of a folder of frames
+    num_frames: int | None = None  # that a list of folders says it has
+
+
+class Line(NamedTuple):
+    """A line of the list."""
+
+    text: str  # '' if it cannot be written
+    path: str  # as the list has it
+    video: Video
+
+
+class Verdict(NamedTuple):
+    """What came of a check."""
+
+    num_frames: int | None
+    reason: str  # why it is bad; '': it is good
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Decode every frame of every video, and write a list of '
+        'the good ones, and of the bad ones with the reasons. A check that '
+        'was interrupted goes on where it was: what has been found is kept '
+        'in <out>.progress.jsonl, also after the end, and holds until a file '
+        'changes; remove it to check everything anew.'
+    )
+    parser.add_argument(
+        'videos',
+        metavar='LIST_OR_FOLDER',
+        help='a list with a path and, optionally, a label on each line; or a '
+        'folder, of which all videos are checked',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        required=True,
+        metavar='CLEAN_LIST',
+        help='where the lines of the good videos go, as they are; the bad '
+        'ones go to <name>.bad.txt beside it: path, tab, reason',
+    )
+    parser.add_argument(
+        '--prefix',
+        metavar='FOLDER',
+        help='what the paths of a list are relative to '
+        '(default: the current folder)',
+    )
+    parser.add_argument(
+        '--frames',
+        action='store_true',
+        help='check folders of raw frames; lines are: folder, number of '
+        'frames and, optionally, label; a rewritten image goes unnoticed by '
+        'the next call',
+    )
+    parser.add_argument(
+        '--decoder',
+        choices=list(READERS),
+        default='pyav',
+        help='the one used in training (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='decode the first, middle and last frame only',
+    )
+    parser.add_argument(
+        '--min-frames',
+        type=whole(1),
+        default=1,
+        metavar='N',
+        help='videos with fewer frames are bad (default: %(default)s)',
+    )
+    add_job_arguments(parser, time_limit=60)
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace an earlier clean list; videos found bad then are '
+        'checked again',
+    )
+    return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Write the clean list and the bad ones, and print the counts.
+
+    Args:
+        args: What :func:`parse_args` returns.
+
+    Raises:
+        UsageError: If nothing can be checked, or a list would be overwritten.
+        FileNotFoundError: If there is no such list, or no video in a folder.
+    """
+    out, bad_out = args.out, args.out.with_suffix('.bad.txt')
+    for path in (out, bad_out):
+        if path.exists() and not args.overwrite:
+            raise UsageError(
+                f'{str(path)!r} exists already; choose another name for '
+                '--out, or write over it (--overwrite).'
+            )
+    if out.exists() and osp.exists(args.videos) and out.samefile(args.videos):
+        raise UsageError('--out must not be the list that is checked.')
+    lines = read_lines(args)
+    verdicts = check_all([line.video for line in lines], args)
+    good, bad = [], []
+    for line in lines:
+        num_frames, reason = verdicts[line.video]
+        if not line.text:
+            reason = 'its name cannot be written in a list; rename it'
+        elif num_frames is not None and num_frames < args.min_frames:
+            reason = f'has {num_frames} frames, fewer than {args.min_frames}'
+        if reason:
+            bad.append(f'{line.path}\t{reason}')
+        else:
+            good.append(line.text)
+    write_lines(bad_out, bad)
+    if not bad:
+        bad_out.unlink()
+    write_lines(out, good)
+    print(f'{len(good)} good videos: {out}')
+    print(f'{len(bad)} bad videos' + (f': {bad_out}' if bad else ''))
+
+
+def read_lines(args: argparse.Namespace) -> list[Line]:
+    """What is to be checked.
+
+    Raises:
+        UsageError: If the list is bad, or none of its videos is there.
+        FileNotFoundError: If there is no such list, or no video in a folder.
+    """
+    source, prefix = args.videos, args.prefix or ''
+    if osp.isdir(source):
+        if args.prefix is not None:
+            raise UsageError('--prefix is for lists; this is a folder.')
+        if args.frames:
+            raise UsageError(
+                '--frames needs a list; make one with build_file_list.py.'
+            )
+        return [
+            Line(
+                path if writable(path) else '',
+                path,
+                Video(osp.join(source, path)),
+            )
+            for path in find_videos(source)
+        ]
+    try:
+        if args.frames:
+            infos = read_frame_list(source)
+            videos = [(i['frame_dir'], i['total_frames']) for i in infos]
+        else:
+            videos = [(path, None) for path, _ in read_video_list(source)]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    text = Path(source).read_text(encoding='utf-8-sig')
+    lines = [
+        Line(line, path, Video(osp.join(prefix, path), num_frames))
+        for line, (path, num_frames) in zip(
+            (line for line in text.split('\n') if line.strip()),
+            videos,
+            strict=True,
+        )
+    ]
+    if not any(osp.exists(line.video.path) for line in lines):
+        raise UsageError(
+            f'None of the {len(lines)} videos of {source!r} is there; the '
+            f'first would be {lines[0].video.path!r}. Say with --prefix what '
+            'the paths are relative to.'
+        )
+    return lines
+
+
+def check_all(
+    videos: Sequence[Video], args: argparse.Namespace
+) -> dict[Video, Verdict]:
+    """Check each video, unless an earlier call has done so."""
+    progress = Progress(args)
+    verdicts = {}
+    for video in videos:
+        verdict = progress.get(video)
+        if verdict is not None:
+            verdicts[video] = verdict
+    if verdicts:
+        print(f'{len(verdicts)} videos were checked earlier')
+    todo = [video for video in dict.fromkeys(videos) if video not in verdicts]
+    results = run_jobs(
+        partial(
+            decode, decoder=args.decoder, quick=args.quick, frames=args.frames
+        ),
+        todo,
+        args.num_workers,
+        args.time_limit,
+    )
+    bad = sum(bool(verdict.reason) for verdict in verdicts.values())
+    bar = tqdm(
+        total=len(todo) + len(verdicts), initial=len(verdicts), unit='video'
+    )
+    with bar, closing(results), progress.open() as file:
+        for video, num_frames, reason in results:
+            verdicts[video] = Verdict(num_frames, reason)
+            progress.add(file, video, verdicts[video])
+            bad += bool(reason)
+            bar.set_postfix(bad=bad, refresh=False)
+            bar.update()
+    return verdicts
+
+
+def decode(video: Video, decoder: str, quick: bool, frames: bool) -> int:
+    """Decode a video, or some frames of it.
+
+    Returns:
+        How many frames it has.
+
+    Raises:
+        VideoError: If one of them cannot be decoded.
+    """
+    reader: VideoReader
+    if frames:
+        reader = FrameFolderReader(video.path, num_frames=video.num_frames)
+    else:
+        reader = open_video(video.path, decoder)
+    with reader:
+        total = reader.num_frames
+        if video.num_frames is not None and total < video.num_frames:
+            raise VideoError(
+                f'there are {total} images, but the list says '
+                f'{video.num_frames}'
+            )
+        # Asked for together, all frames in between would be decoded, too.
+        some = [[index] for index in sorted({0, total // 2, total - 1})]
+        for indices in some if quick else [range(total)]:
+            for _ in reader.frames(indices):
+                pass
+    return total
+
+
+class Progress:
+    """Verdicts that outlast an interruption.
+
+    Args:
+        args: What :func:`parse_args` returns.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._path = args.out.with_name(f'{args.out.name}.progress.jsonl')
+        self._args = args
+        self._known: dict[tuple, Verdict] = {}
+        with suppress(FileNotFoundError):
+            for line in self._path.read_text(encoding='utf-8').splitlines():
+                with suppress(ValueError):  # cut off by the interruption
+                    self._load(json.loads(line))
+
+    def _load(self, record: dict) -> None:
+        time_limit, reason = record.pop('time_limit'), record.pop('reason')
+        verdict = Verdict(record.pop('num_frames'), reason)
+        stale = time_limit != self._args.time_limit or self._args.overwrite
+        self._known.pop(tuple(record.values()), None)
+        if not (reason and stale):
+            self._known[tuple(record.values())] = verdict
+
+    def _key(self, video: Video) -> dict:
+        """What a verdict depends on."""
+        try:
+            stat = os.stat(video.path)
+            size, mtime = stat.st_size, stat.st_mtime_ns
+        except OSError:
+            size = mtime = -1
+        return dict(
+            path=osp.abspath(video.path),
+            size=size,
+            mtime_ns=mtime,
+            listed_frames=video.num_frames,
+            decoder='frames' if self._args.frames else self._args.decoder,
+            quick=self._args.quick,
+        )
+
+    def get(self, video: Video) -> Verdict | None:
+        """The verdict of an earlier call, if it still holds."""
+        return self._known.get(tuple(self._key(video).values()))
+
+    def open(self) -> TextIO:
+        """The file, to be passed to :meth:`add`."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self._path, 'a', encoding='utf-8', buffering=1)
+        if file.tell() and not self._path.read_bytes().endswith(b'\n'):
+            file.write('\n')
+        return file
+
+    def add(self, file: TextIO, video: Video, verdict: Verdict) -> None:
+        """Write down a verdict."""
+        record = self._key(video) | dict(
+            time_limit=self._args.time_limit, **verdict._asdict()
+        )
+        file.write(f'{json.dumps(record)}\n')
+
+
+def writable(path: str) -> bool:
+    """Whether a path can stand in a list."""
+    try:
+        path.encode('utf-8')
+    except UnicodeEncodeError:
+        return False
+    return path == path.strip().lstrip('"') and path.splitlines() == [path]
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    """Write a text file at once."""
+    with complete_file(path) as temporary:
+        with open(temporary, 'w', encoding='utf-8', errors='replace') as file:
+            file.writelines(f'{line}\n' for line in lines)
+
+
+def main() -> int:
+    """Run, and turn a user's mistakes into one line."""
+    return run_job_tool(lambda: check(parse_args()))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
