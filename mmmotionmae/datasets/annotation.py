@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Lists of videos, and folders of videos, as data infos."""
 
-import csv
 import os
 import os.path as osp
 import re
@@ -23,12 +22,7 @@ VIDEO_EXTENSIONS = (
     '.ts',
 )
 
-_NUMBER = re.compile(r'-?\d+')
-# A path with a video's extension and something after it that is no label.
-_NO_LABEL = re.compile(
-    rf'.*(?:{"|".join(map(re.escape, VIDEO_EXTENSIONS))})[\s,]+(.+)',
-    re.IGNORECASE,
-)
+_NUMBER = re.compile(r'("?)(-?\d+)\1')  # a csv file may have quotes
 
 
 def find_videos(folder: str) -> list[str]:
@@ -92,8 +86,8 @@ def read_video_list(
 
     A line is a path and, optionally, a label. The path may have spaces and
     commas in it: only what follows the last delimiter is a label, and only if
-    it is a whole number. Empty lines are passed over. In a csv file a path
-    may stand in double quotes.
+    it is a whole number. Empty lines are passed over. As in a csv file, the
+    path may stand in double quotes.
 
     Args:
         ann_file: The list, UTF-8.
@@ -109,28 +103,27 @@ def read_video_list(
             some lines have a label and others have none; or if there are no
             lines.
     """
+    extensions = '|'.join(map(re.escape, VIDEO_EXTENSIONS))
+    between = re.escape(delimiter) if delimiter else r'[\s,]'
+    after_path = re.compile(
+        rf'.*(?:{extensions})"?(?:{between})+(.*)', re.IGNORECASE
+    )
     videos = []
-    first: tuple[int, bool] | None = None
     for number, line in _lines(ann_file):
         where = f'{ann_file}, line {number}'
-        path, label = _split_label(line, delimiter)
+        path, label = _split_number(line, delimiter)
+        path = _unquote(path)
         if not path:
             raise ValueError(f'{where} has no path: {line!r}.')
-        no_label = _NO_LABEL.fullmatch(line) if label is None else None
-        if no_label and not path.lower().endswith(VIDEO_EXTENSIONS):
+        tail = after_path.fullmatch(line)
+        if tail and not path.lower().endswith(VIDEO_EXTENSIONS):
             raise ValueError(
-                f'{where}: the label {no_label[1]!r} is not a whole number: '
+                f'{where}: the label {tail[1]!r} is not a whole number: '
                 f'{line!r}.'
             )
-        first = first or (number, label is not None)
-        if first[1] != (label is not None):
-            raise ValueError(
-                f'{where} has {"no" if label is None else "a"} label, but '
-                f'line {first[0]} has {"one" if first[1] else "none"}: '
-                f'{line!r}.'
-            )
-        videos.append((path, -1 if label is None else label))
-    return videos
+        videos.append((number, line, path, label))
+    _all_or_none_labelled(ann_file, videos)
+    return [(path, -1 if n is None else n) for _, _, path, n in videos]
 
 
 def read_frame_list(
@@ -152,8 +145,7 @@ def read_frame_list(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is bad, with number and text of the line, or if
-            there are no lines.
+        ValueError: As in :func:`read_video_list`.
     """
     names = ['offset', 'total_frames'] if with_offset else ['total_frames']
     videos = []
@@ -161,19 +153,26 @@ def read_frame_list(
         folder = line
         numbers: list[int] = []
         while len(numbers) <= len(names):
-            rest, value = _split_label(folder, delimiter)
+            rest, value = _split_number(folder, delimiter)
             if value is None or not rest:
                 break
             folder = rest
             numbers.insert(0, value)
-        if len(numbers) < len(names) or numbers[len(names) - 1] < 1:
+        folder = _unquote(folder)
+        count = len(names)
+        if not folder or len(numbers) < count or numbers[count - 1] < 1:
             raise ValueError(
                 f'{ann_file}, line {number} is not "folder '
                 f'{" ".join(names)} [label]": {line!r}.'
             )
-        info = dict(zip([*names, 'label'], [*numbers, -1], strict=False))
-        videos.append(dict(frame_dir=folder, **info))
-    return videos
+        label = numbers[count] if len(numbers) > count else None
+        info = dict(zip(names, numbers, strict=False))
+        videos.append((number, line, dict(info, frame_dir=folder), label))
+    _all_or_none_labelled(ann_file, videos)
+    return [
+        dict(info, label=-1 if label is None else label)
+        for _, _, info, label in videos
+    ]
 
 
 def _lines(ann_file: str) -> list[tuple[int, str]]:
@@ -197,16 +196,33 @@ def _lines(ann_file: str) -> list[tuple[int, str]]:
     return lines
 
 
-def _split_label(line: str, delimiter: str | None) -> tuple[str, int | None]:
-    """Path and label; None if the last part is no number."""
-    if line.startswith('"'):
-        row = next(csv.reader([line], delimiter=delimiter or ','))
-        path, last = row[0], ' '.join(row[1:])
-    elif delimiter is None:
+def _split_number(line: str, delimiter: str | None) -> tuple[str, int | None]:
+    """What stands before the last delimiter, and the number after it.
+
+    The whole line and None if it is no number.
+    """
+    if delimiter is None:
         match = re.fullmatch(r'(.*)[\s,](.*?)', line) or ['', '', line]
-        path, last = match[1].rstrip(' \t,'), match[2]
+        rest, last = match[1].rstrip(' \t,'), match[2]
     else:
-        path, _, last = line.rpartition(delimiter)
-    if _NUMBER.fullmatch(last.strip()):
-        return path.strip(), int(last)
-    return (path if line.startswith('"') else line), None
+        rest, _, last = line.rpartition(delimiter)
+    number = _NUMBER.fullmatch(last.strip())
+    return (rest.strip(), int(number[2])) if number else (line, None)
+
+
+def _unquote(path: str) -> str:
+    if len(path) > 1 and path[0] == path[-1] == '"':
+        return path[1:-1].replace('""', '"')
+    return path
+
+
+def _all_or_none_labelled(ann_file: str, videos: list[tuple]) -> None:
+    """Raise an error if some lines have a label and others have none."""
+    first, _, _, label = videos[0]
+    for number, line, _, other in videos:
+        if (label is None) != (other is None):
+            raise ValueError(
+                f'{ann_file}, line {number} has '
+                f'{"no" if other is None else "a"} label, but line {first} '
+                f'has {"none" if label is None else "one"}: {line!r}.'
+            )

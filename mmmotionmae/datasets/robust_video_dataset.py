@@ -18,6 +18,22 @@ from .annotation import (
 from .bad_videos import BadVideos
 from .readers import VideoError, VideoTimeoutError
 
+# These do not write into the frames that they are given, as Flip does. With
+# no others, several clips can be made of the same frames without copies.
+_KEEP_FRAMES = {
+    'CenterCrop',
+    'FormatClip',
+    'FormatShape',
+    'FrameMasking',
+    'MultiScaleCrop',
+    'PackActionInputs',
+    'RandomCrop',
+    'RandomMasking',
+    'RandomResizedCrop',
+    'Resize',
+    'TubeMasking',
+}
+
 
 class TooManyBadVideosError(RuntimeError):
     """So many videos are bad that something else must be wrong."""
@@ -117,6 +133,8 @@ class RobustVideoDataset(BaseActionDataset):
             **kwargs,
         )
         self._num_shared = self._count_shared()
+        later = self.pipeline.transforms[self._num_shared :]
+        self._keeps_frames = {type(t).__name__ for t in later} <= _KEEP_FRAMES
 
     def _count_shared(self) -> int:
         """How many transforms come before the frames are decoded, and it."""
@@ -171,7 +189,7 @@ class RobustVideoDataset(BaseActionDataset):
         clips = []
         for left in reversed(range(self.num_repeats)):
             results = dict(decoded)
-            if left:  # some transforms, such as Flip, work in place
+            if left and not self._keeps_frames:
                 results['imgs'] = [img.copy() for img in decoded['imgs']]
             clips.append(_run(transforms[self._num_shared :], results))
         return clips

@@ -67,32 +67,6 @@ def folder(tmp_path, shapes_dir):
 # ----------------------------------------------------------------- lists
 
 
-@pytest.mark.parametrize(
-    ('text', 'delimiter', 'expected'),
-    [
-        ('a.mp4 3\nb, c.mp4,0\n', None, [('a.mp4', 3), ('b, c.mp4', 0)]),
-        ('a.mp4 3\nb/c.mp4 0\n', ' ', [('a.mp4', 3), ('b/c.mp4', 0)]),
-        ('a.mp4\nb/c.mp4', ' ', [('a.mp4', -1), ('b/c.mp4', -1)]),
-        ('a.mp4 -1\n', ' ', [('a.mp4', -1)]),
-        # VideoMAE's lists have two spaces.
-        ('a.mp4  12\r\nb.mp4  7\r\n', ' ', [('a.mp4', 12), ('b.mp4', 7)]),
-        ('my own film.mp4 5\n', ' ', [('my own film.mp4', 5)]),
-        ('my own film.mp4\n', ' ', [('my own film.mp4', -1)]),
-        ('\n\na.mp4 1\n  \nb.mp4 2\n\n', ' ', [('a.mp4', 1), ('b.mp4', 2)]),
-        ('a.mp4,3\nb c.mp4, 4\n', ',', [('a.mp4', 3), ('b c.mp4', 4)]),
-        ('a,b.mp4\n', ',', [('a,b.mp4', -1)]),
-        ('ü ß.mp4 2\n', ' ', [('ü ß.mp4', 2)]),
-    ],
-)
-def test_lists(tmp_path, text, delimiter, expected):
-    ann_file = tmp_path / 'list.txt'
-    ann_file.write_bytes(text.encode())
-    dataset = build(ann_file, 'root', delimiter=delimiter)
-    assert listed(dataset) == [
-        (os.path.join('root', path), label) for path, label in expected
-    ]
-
-
 def test_a_list_is_read_as_the_stock_dataset_reads_it(shapes_dir):
     ours = build(shapes_dir / 'train.txt', shapes_dir)
     stock = build(shapes_dir / 'train.txt', shapes_dir, type='VideoDataset')
@@ -105,17 +79,6 @@ def test_a_list_is_read_as_the_stock_dataset_reads_it(shapes_dir):
     expected = stock[3]
     assert np.array_equal(sample['imgs'], expected['imgs'])
     assert sample['label'] == expected['label'] == 3
-
-
-@pytest.mark.parametrize(
-    ('text', 'delimiter', 'number'),
-    [('a.mp4 1\n\n 7\n', ' ', 3), (',4\na.mp4,1', ',', 1)],
-)
-def test_a_line_without_path(tmp_path, text, delimiter, number):
-    ann_file = tmp_path / 'list.txt'
-    ann_file.write_text(text)
-    with pytest.raises(ValueError, match=f'list.txt.*line {number} '):
-        build(ann_file, delimiter=delimiter)
 
 
 def test_a_missing_list(tmp_path):

@@ -42,7 +42,8 @@ def open_video(
         raise VideoError('there is no such file')
     if not os.path.getsize(path):
         raise VideoError('the file is empty')
-    return READERS[decoder](path, time_limit)
+    # Absolute: FFmpeg takes what is before a colon for a protocol.
+    return READERS[decoder](os.path.abspath(path), time_limit)
 
 
 __all__ = [

@@ -13,6 +13,8 @@ _CHUNK = 32  # frames decoded at a time
 # those that it can at least read from the start; not so MPEG-TS.
 _SEEKABLE = {'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi', 'flv'}
 _READABLE = {*_SEEKABLE, 'asf', 'mpeg'}
+# It asks for memory for so many, and if there is none, ends the process.
+_MAX_DECLARED = 10**8
 
 
 class DecordReader(VideoReader):
@@ -24,8 +26,9 @@ class DecordReader(VideoReader):
     that they follow in the file (open groups of pictures; B-frames in AVI),
     videos are decoded from their start.
 
-    A call into decord cannot be interrupted. One that exceeds the time limit
-    is left behind in its thread.
+    In place of single frames that it cannot decode, decord may give the
+    nearest ones. A call into decord cannot be interrupted: one that exceeds
+    the time limit is left behind in its thread.
     """
 
     def __init__(self, path: str, time_limit: float | None = None) -> None:
@@ -41,8 +44,14 @@ class DecordReader(VideoReader):
         with PyAVReader(path, time_limit) as reader:
             self.num_frames, self.fps = reader.num_frames, reader.fps
             index, file_format = reader.index, reader.format
+            declared = reader.num_declared
         if file_format not in _READABLE:
             raise VideoError(f'decord reads {file_format} files wrongly')
+        if declared > _MAX_DECLARED:
+            raise VideoError(
+                f'it is said to have {declared:.3g} frames, too many for '
+                f'decord; there are {self.num_frames}'
+            )
         if not index.whole:
             raise VideoError(
                 'decord reads it wrongly, since it starts between key frames'
@@ -66,6 +75,7 @@ class DecordReader(VideoReader):
 
     def _call(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
         """Call decord, for no longer than there is time."""
+        self.deadline.check()
         answer: queue.SimpleQueue = queue.SimpleQueue()
 
         def call() -> None:
@@ -107,4 +117,4 @@ def _reason(error: Exception, path: str) -> str:
     text = re.sub(r'\[\d\d:\d\d:\d\d\] \S+?:\d+: ', '', str(error))
     text = text.replace(f'[{path}]', '')
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f'decord: {lines[0][:200]}'
+    return f'decord: {lines[0][:200].rstrip(".")}' if lines else 'decord fails'

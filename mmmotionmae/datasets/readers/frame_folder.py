@@ -5,8 +5,12 @@ import re
 from collections.abc import Iterator
 
 import cv2
+import numpy as np
 
 from .base import Frame, VideoError, VideoReader
+
+# Older than 4.11, OpenCV decodes to BGR only.
+_RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
@@ -66,9 +70,17 @@ class FrameFolderReader(VideoReader):
             self.deadline.check()
             name = self._names[index]
             try:
-                frame = cv2.imread(osp.join(self.path, name), cv2.IMREAD_COLOR)
+                # `cv2.imread` would open the file several times.
+                with open(osp.join(self.path, name), 'rb') as file:
+                    content = np.frombuffer(file.read(), np.uint8)
+                flag = _RGB or cv2.IMREAD_COLOR
+                frame = cv2.imdecode(content, flag) if len(content) else None
+            except OSError:
+                frame = None
             except cv2.error as error:  # such as an image of 10**10 pixels
                 raise self.lost(index, f'{name!r}: {error.err}') from error
             if frame is None:
                 raise self.lost(index, f'{name!r} is missing or no image')
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
+            if _RGB is None:
+                cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
+            yield frame

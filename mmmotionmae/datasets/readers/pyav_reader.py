@@ -5,7 +5,11 @@ from typing import Any
 import av
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import (
+    Colorspace,
+    Interpolation,
+    VideoReformatter,
+)
 
 from .base import Deadline, Frame, VideoError, VideoReader
 
@@ -42,7 +46,7 @@ class PacketIndex:
     def __init__(self, container: Any, stream: Any, deadline: Deadline):
         packets: list[tuple[int | None, bool, bool]] = []
         try:
-            for packet in container.demux(stream):
+            for packet in _demux(container, stream):
                 deadline.check()
                 if packet.size:
                     packets.append(
@@ -62,13 +66,11 @@ class PacketIndex:
         self.times = sorted({time for time, _, _ in shown if time is not None})
         self.keys = sorted(t for t, key, _ in shown if key and t is not None)
         self.timed = len(self.times) == len(shown)
-        self.closed, self.whole = True, not self.num_before
-        # Of AVI, FFmpeg guesses when B-frames are shown, at times wrongly.
         reorders = stream.codec_context.has_b_frames
+        self._compare_orders(packets, reorders)
+        # Of AVI, FFmpeg guesses when B-frames are shown, at times wrongly.
         if reorders and container.format.name == 'avi':
             self.timed = False
-        if self.timed:
-            self._compare_orders(packets, reorders)
 
     def _compare_orders(self, packets: list[tuple], reorders: bool) -> None:
         """Find out how the order in the file relates to the times."""
@@ -85,7 +87,7 @@ class PacketIndex:
             self.timed = False  # these are the times of decoding
         leading = times < key_times
         self.closed = not leading.any()
-        self.whole = self.whole and not leading[group <= 1].any()
+        self.whole = not (self.num_before or leading[group <= 1].any())
 
     def start_at(self, time: int) -> None:
         """Leave out what would be shown before a time."""
@@ -105,6 +107,8 @@ class PyAVReader(VideoReader):
     Attributes:
         index (PacketIndex): The list of packets.
         format (str): FFmpeg's name of the file format.
+        num_declared (float): Number of frames according to the file, which
+            may be wrong.
     """
 
     def __init__(self, path: str, time_limit: float | None = None) -> None:
@@ -115,18 +119,24 @@ class PyAVReader(VideoReader):
             self.index = PacketIndex(
                 self._container, self._stream, self.deadline
             )
+            self.num_frames = self.index.num_frames
             if not self.index.whole:
                 # From where it can be decoded, the decoder knows.
-                first = next(self._decode_all(0), None)
+                frames = self._decode_all(0)
+                first = next(frames, None)
                 if first is None:
                     raise VideoError('no frame in it can be decoded')
-                if self.index.timed and first.pts in self.index.times:
+                if not self.index.timed:
+                    self.index.num_frames = 1 + sum(1 for _ in frames)
+                elif first.pts in self.index.times:
                     self.index.start_at(first.pts)
+                self.num_frames = self.index.num_frames
         except BaseException:
             self.close()
             raise
-        self.num_frames = self.index.num_frames
         self.fps = float(self._stream.average_rate or 0)
+        seconds = (self._container.duration or 0) / av.time_base
+        self.num_declared = self._stream.frames or seconds * self.fps
         self._to_rgb = VideoReformatter()
         # Width and height of the first frame read.
         self._size: tuple[int | None, int | None] = (None, None)
@@ -181,7 +191,8 @@ class PyAVReader(VideoReader):
             self.deadline.check()
             return
         context = self._stream.codec_context
-        waiting, decoded = set(wanted), {}
+        times, decoded = set(wanted), {}
+        ahead = set(wanted)  # not yet handed to the decoder
         position = 0
         entered = False
         for packet in self._packets():
@@ -189,23 +200,30 @@ class PyAVReader(VideoReader):
                 if packet.pts > key:  # the container seeks inaccurately
                     return
                 entered = packet.pts == key
-            needed = packet.pts is None or packet.pts in waiting
+            needed = packet.pts is None or packet.pts in ahead
             context.skip_frame = 'DEFAULT' if needed else 'NONREF'
-            for frame in self._decode(packet, indices[position]):
-                if frame.pts in waiting:
+            ahead.discard(packet.pts)
+            frames = self._decode(packet, indices[position])
+            if not ahead:  # what is still inside the decoder comes out now
+                frames += self._decode(None, indices[position])
+            for frame in frames:
+                if frame.pts in times:
                     decoded[frame.pts] = frame
             while wanted[position] in decoded:
-                yield self._rgb(decoded.pop(wanted[position]))
+                frame = decoded.pop(wanted[position])
+                yield self._rgb(frame, indices[position])
                 position += 1
                 if position == len(wanted):
                     return
+            if not ahead:
+                return
 
     def _from_start(self, indices: list[int]) -> Iterator[Frame]:
         """The wanted frames by counting from the first."""
         position = count = 0
         for frame in self._decode_all(indices[0]):
             if count == indices[position]:
-                yield self._rgb(frame)
+                yield self._rgb(frame, count)
                 position += 1
                 if position == len(indices):
                     return
@@ -229,7 +247,7 @@ class PyAVReader(VideoReader):
 
     def _packets(self) -> Iterator[Any]:
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in _demux(self._container, self._stream):
                 self.deadline.check()
                 yield packet
         except av.FFmpegError as error:
@@ -242,17 +260,17 @@ class PyAVReader(VideoReader):
         except av.FFmpegError as error:
             raise self.lost(index, reason_of(error)) from error
 
-    def _rgb(self, frame: Any) -> Frame:
+    def _rgb(self, frame: Any, index: int) -> Frame:
         """The frame in RGB, upright; a view of FFmpeg's memory if possible."""
-        # Bicubic: then chroma is scaled up as OpenCV does it.
-        rgb = self._to_rgb.reformat(
-            frame,
-            width=self._size[0],  # in some files it changes on the way
-            height=self._size[1],
-            format='rgb24',
-            interpolation=Interpolation.BICUBIC,
-            threads=1,
-        )
+        try:
+            rgb = self._convert(frame)
+        except (av.FFmpegError, ValueError):
+            # Colours that FFmpeg cannot convert; decord and OpenCV take
+            # them for those of BT.601.
+            try:
+                rgb = self._convert(frame, src_colorspace=Colorspace.ITU601)
+            except (av.FFmpegError, ValueError) as error:
+                raise self.lost(index, reason_of(error)) from error
         self._size = (rgb.width, rgb.height)
         plane = rgb.planes[0]
         memory = np.frombuffer(memoryview(plane), np.uint8)
@@ -264,6 +282,26 @@ class PyAVReader(VideoReader):
             return np.rot90(array, turns).copy()
         # Without conversion it is the decoder's own memory.
         return array.copy() if rgb is frame else array
+
+    def _convert(self, frame: Any, **kwargs: Any) -> Any:
+        return self._to_rgb.reformat(
+            frame,
+            width=self._size[0],  # in some files it changes on the way
+            height=self._size[1],
+            format='rgb24',
+            # Then chroma is scaled up as OpenCV does it.
+            interpolation=Interpolation.BICUBIC,
+            threads=1,
+            **kwargs,
+        )
+
+
+def _demux(container: Any, stream: Any) -> Iterator[Any]:
+    """``container.demux``, also where other streams are found on the way."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        pass  # PyAV looks for them in its list, after the last packet
 
 
 def reason_of(error: Exception) -> str:
