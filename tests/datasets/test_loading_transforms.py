@@ -354,3 +354,37 @@ def test_what_is_no_clip(count, dtype, message):
     imgs = [np.zeros((8, 8, 3), dtype)] * count
     with pytest.raises(ValueError, match=message):
         FormatClip(4)(dict(imgs=imgs, clip_len=3, num_clips=2))
+
+
+def test_clips_do_not_share_memory_while_they_are_in_use():
+    """The memory of clips is used again, but only once they are gone."""
+    transform = TRANSFORMS.build(dict(type='FormatClip', size=8))
+
+    def clip(value):
+        imgs = [np.full((8, 8, 3), value, np.uint8) for _ in range(2)]
+        results = dict(imgs=imgs, clip_len=2, num_clips=1)
+        return transform(results)['imgs']
+
+    first, second = clip(1), clip(2)
+    address = first.data_ptr()
+    view = first[:, :, :, 2:5]
+    del first
+    third = clip(3)  # `view` keeps the memory of the first
+    assert view.unique().tolist() == [1]
+    assert second.unique().tolist() == [2]
+    assert third.unique().tolist() == [3]
+    del view
+    fourth = clip(4)
+    assert fourth.data_ptr() == address
+    assert fourth.unique().tolist() == [4]
+    assert third.unique().tolist() == [3]
+
+
+def test_memory_of_clips_that_is_too_small_is_not_used():
+    transform = TRANSFORMS.build(dict(type='FormatClip', size=8))
+    for count in (2, 4, 2, 6):
+        imgs = [np.full((9, 7, 3), count, np.uint8) for _ in range(count)]
+        clips = transform(dict(imgs=imgs, clip_len=2, num_clips=1))['imgs']
+        assert clips.shape == (count // 2, 3, 2, 8, 8)
+        assert clips.unique().tolist() == [count]
+        del clips

@@ -1,0 +1,400 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""`tools/analysis/benchmark_data.py`, on clips of a few small frames."""
+
+import json
+import statistics
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / 'tools' / 'analysis'))
+
+import benchmark_clips  # noqa: E402
+import benchmark_data  # noqa: E402
+import benchmark_memory  # noqa: E402
+import benchmark_pipelines  # noqa: E402
+import benchmark_timing  # noqa: E402
+from benchmark_floor import Floor  # noqa: E402
+
+from mmmotionmae.apis import UsageError  # noqa: E402
+from mmmotionmae.datasets.transforms import (  # noqa: E402
+    FormatClip,
+    VideoDecode,
+    VideoInit,
+)
+
+READING = benchmark_pipelines.Reading(clip_len=4, frame_interval=2, size=32)
+SMALL = ['--clip-len=4', '--frame-interval=2', '--size=32']
+SMALL += ['--num-samples=8', '--batch-size=4']
+STAGES = ('open', 'decode', 'transform', 'collate')
+
+
+@pytest.fixture(scope='module')
+def clips(tmp_path_factory):
+    """Two clips of 24 frames, 64x48."""
+    folder = tmp_path_factory.mktemp('clips')
+    return benchmark_clips.generate(
+        folder, 2, width=64, height=48, num_frames=24
+    )
+
+
+def run(*argv):
+    return benchmark_data.benchmark(benchmark_data.parse_args(argv))
+
+
+def draws(count=6, videos=2):
+    (batch,) = benchmark_timing.draw_rounds(videos, 1, count)
+    return batch
+
+
+@pytest.fixture(scope='module')
+def result(clips, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('result')
+    files = [f'--out={folder}/a.md', f'--json={folder}/a.json']
+    argv = [f'--videos={clips.folder}', '--frames', *SMALL, *files]
+    result = run(*argv, '--decoders', 'pyav', 'decord', '--repeats', '1', '3')
+    assert (folder / 'a.md').read_text() == result['markdown'] + '\n'
+    return json.loads((folder / 'a.json').read_text()), result['markdown']
+
+
+def test_rows(result):
+    figures, markdown = result
+    videos, frames = figures['tables']
+    floors = ['floor: decoding', 'floor: decoding to RGB']
+    assert [row['name'] for row in videos['rows']] == [
+        'stock MMAction2',
+        'ours, pyav, R = 1',
+        'ours, pyav, R = 3',
+        'ours, decord, R = 1',
+        'ours, decord, R = 3',
+        *floors,
+    ]
+    assert [row['name'] for row in frames['rows']] == [
+        'stock MMAction2',
+        'ours, raw frames, R = 1',
+        'ours, raw frames, R = 3',
+        *floors,
+    ]
+    for row in [*videos['rows'], *frames['rows']]:
+        assert f'| {row["name"]} | {row["clips_per_second"]:.1f} |' in markdown
+    assert '2 generated clips' not in markdown  # they were given
+    assert markdown.count('64x48') == 2
+    assert figures['versions']['mmaction2'] == '1.2.0'
+    assert figures['settings']['repeats'] == [1, 3]
+
+
+@pytest.mark.parametrize('kind', [0, 1])
+def test_figures_follow_from_the_rounds(result, kind):
+    table = result[0]['tables'][kind]
+    totals = {
+        name: [r['total'] for r in rounds]
+        for name, rounds in table['rounds'].items()
+    }
+    for row in table['rows']:
+        own = totals[row['name']]
+        assert len(own) == 2 and min(own) > 0
+        assert row['ms_per_clip'] == pytest.approx(statistics.median(own))
+        assert row['clips_per_second'] * row['ms_per_clip'] == (
+            pytest.approx(1000)
+        )
+        ratios = [
+            a / b for a, b in zip(totals['stock MMAction2'], own, strict=True)
+        ]
+        assert row['ratio_to_stock'] == pytest.approx(
+            statistics.median(ratios)
+        )
+        # The floor of R clips is that of one decoding.
+        floors = [
+            ours * row['repeats'] / floor
+            for ours, floor in zip(own, totals['floor: decoding'], strict=True)
+        ]
+        assert row['ratio_to_floor'] == pytest.approx(
+            statistics.median(floors)
+        )
+
+
+def test_split_sums_to_the_total(result):
+    for table in result[0]['tables']:
+        for name, rounds in table['rounds'].items():
+            for one in rounds:
+                parts = [one[stage] for stage in STAGES if stage in one]
+                assert sum(parts) == pytest.approx(one['total'], rel=1e-6)
+                assert min(parts) >= 0
+            if 'floor' not in name:
+                assert all(one['decode'] > 0.01 for one in rounds)
+                assert all(one['transform'] > 0.01 for one in rounds)
+
+
+@pytest.mark.parametrize(
+    'stage,transform',
+    [
+        ('open', VideoInit),
+        ('decode', VideoDecode),
+        ('transform', FormatClip),
+    ],
+)
+def test_stages_are_told_apart(clips, monkeypatch, stage, transform):
+    path = benchmark_pipelines.our_path(clips, READING, 'pyav', 1)
+    quick = path.time(draws())
+    original = transform.transform
+
+    def slow(self, results):
+        time.sleep(0.03)
+        return original(self, results)
+
+    monkeypatch.setattr(transform, 'transform', slow)
+    more = {name: ms - quick[name] for name, ms in path.time(draws()).items()}
+    assert more.pop(stage) > 20 and more.pop('total') > 20
+    assert all(ms < 15 for ms in more.values())
+
+
+def test_equal_tensors(result):
+    for table in result[0]['tables']:
+        assert table['differences'] == [] and table['num_compared'] == 8
+    assert result[1].count('bit for bit') == 2
+
+
+@pytest.mark.parametrize('repeats', [1, 2])
+def test_different_tensors_are_noticed(clips, repeats):
+    stock = benchmark_pipelines.stock_path(clips, READING)
+    ours = benchmark_pipelines.our_path(clips, READING, 'opencv', repeats)
+    assert benchmark_pipelines.compare(stock, ours, draws()) == ''
+
+    def tamper(results):
+        if results['frame_inds'][0] % 2:  # in some samples only
+            results['imgs'][0, 2, 1, 30, 4] += 128  # modulo 256
+        return results
+
+    transforms = ours.dataset.pipeline.transforms
+    names = [type(transform).__name__ for transform in transforms]
+    transforms.insert(names.index('FormatClip') + 1, tamper)
+    first = [Floor(clips, READING, False).wanted(d, 24)[0] for d in draws()]
+    odd = sum(frame % 2 for frame in first)
+    assert 0 < odd < 6
+    text = benchmark_pipelines.compare(stock, ours, draws())
+    assert text == (
+        f'ours, opencv, R = {repeats}: {odd} of 6 samples differ from stock '
+        'MMAction2, by up to 128 grey levels'
+    )
+    measured = benchmark_timing.measure(clips, READING, stock, [ours], 1, 6)
+    assert len(measured.differences) == 1
+    assert text in measured.markdown()
+    assert 'bit for bit' not in measured.markdown()
+
+
+def test_all_read_the_same_spans(clips):
+    seen = {}
+
+    def record(name):
+        def call(results):
+            seen.setdefault(name, []).append(results['frame_inds'].tolist())
+            return results
+
+        return call
+
+    paths = [
+        benchmark_pipelines.stock_path(clips, READING),
+        benchmark_pipelines.our_path(clips, READING, 'pyav', 1),
+        benchmark_pipelines.our_path(clips, READING, 'decord', 2),
+    ]
+    for path in paths:
+        path.dataset.pipeline.transforms.insert(2, record(path.name))
+        path.dataset._num_shared = 4
+        path.time(draws())
+    floor = Floor(clips, READING, False)
+    spans = [floor.wanted(draw, 24) for draw in draws()]
+    assert list(seen.values()) == [spans] * 3
+    assert len({tuple(span) for span in spans}) > 3
+
+
+@pytest.mark.parametrize('rgb', [False, True])
+@pytest.mark.parametrize(
+    'codec,suffix', [('libx264', 'mp4'), ('mpeg4', 'avi'), ('libx264', 'mkv')]
+)
+def test_floor_decodes_what_is_wanted(tmp_path, rgb, codec, suffix):
+    with av.open(str(tmp_path / f'a.{suffix}'), 'w') as container:
+        stream = container.add_stream(
+            codec, rate=30, options=dict(g='10', bf='2')
+        )
+        stream.width, stream.height, stream.pix_fmt = 32, 32, 'yuv420p'
+        for step in range(40):
+            frame = np.full((32, 32, 3), 5 * step, np.uint8)
+            image = av.VideoFrame.from_ndarray(frame, 'rgb24')
+            container.mux(stream.encode(image))
+        container.mux(stream.encode(None))
+    source = benchmark_clips.given_videos(
+        str(tmp_path), None, tmp_path / 'links', 5
+    )
+    floor = Floor(source, READING, rgb)
+    for draw in draws(8, videos=1):
+        assert floor.decoder_of(draw)() == READING.clip_len
+    assert floor.time(draws(8, videos=1))['total'] > 0
+
+
+def test_loaders_hand_over_every_clip(clips, monkeypatch):
+    monkeypatch.setattr(benchmark_timing, 'LOADER_PASSES', 2)
+    stock = benchmark_pipelines.stock_path(clips, READING)
+    ours = benchmark_pipelines.our_path(clips, READING, 'pyav', 3)
+    measured = benchmark_timing.measure(
+        clips, READING, stock, [ours], 2, 3, num_workers=1
+    )
+    assert set(measured.loader) == {stock.name, ours.name}
+    assert all(len(rates) == 2 for rates in measured.loader.values())
+    row = measured.rows()[1]
+    ratios = [
+        a / b
+        for a, b in zip(
+            measured.loader[ours.name],
+            measured.loader[stock.name],
+            strict=True,
+        )
+    ]
+    assert row['loader_ratio_to_stock'] == pytest.approx(
+        statistics.median(ratios)
+    )
+    assert 'loader, clips/s' in measured.markdown()
+
+
+# ----------------------------------------------------------- what is read
+
+
+def test_generated_clips_have_default_key_frames(tmp_path):
+    path = tmp_path / 'clip.mp4'
+    benchmark_clips.write_clip(path, 0, 64, 48, num_frames=260)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [p for p in container.demux(stream) if p.size]
+        assert (stream.width, stream.height) == (64, 48)
+        assert stream.average_rate == 30
+    keys = [number for number, p in enumerate(packets) if p.is_keyframe]
+    assert len(packets) == 260 and keys == [0, 250]
+
+
+def test_list_with_prefix_and_spaces(clips, tmp_path):
+    videos = tmp_path / 'my videos'
+    videos.mkdir()
+    for number, path in enumerate(clips.paths):
+        (videos / f'a {number}.mp4').write_bytes(path.read_bytes())
+    (tmp_path / 'list.txt').write_text('a 0.mp4 3\na 1.mp4 4\n')
+    source = benchmark_clips.given_videos(
+        str(tmp_path / 'list.txt'), str(videos), tmp_path / 'links', 9
+    )
+    stock = benchmark_pipelines.stock_path(source, READING)
+    ours = benchmark_pipelines.our_path(source, READING, 'pyav', 1)
+    assert len(stock.dataset) == len(ours.dataset) == 2
+    assert benchmark_pipelines.compare(stock, ours, draws()) == ''
+    some = benchmark_clips.given_videos(
+        str(videos), None, tmp_path / 'fewer', 1
+    )
+    assert len(some.paths) == 1
+
+
+def test_folders_of_frames_are_taken_as_they_are(clips, tmp_path):
+    frames = benchmark_clips.extract_frames(clips, tmp_path / 'frames')
+    one, other = sorted((tmp_path / 'frames').glob('clip*'))
+    assert len(list(one.iterdir())) == len(list(other.iterdir())) == 24
+    (frames.folder / 'list.txt').unlink()
+    argv = [f'--videos={frames.folder}', '--frames', *SMALL]
+    (table,) = run(*argv, '--repeats', '2')['tables']
+    assert [row['name'] for row in table['rows']][:2] == [
+        'stock MMAction2',
+        'ours, raw frames, R = 2',
+    ]
+    assert table['differences'] == []
+
+
+# --------------------------------------------------- what a user gets wrong
+
+
+@pytest.mark.parametrize('flag', ['--out', '--json'])
+def test_files_are_not_overwritten(clips, tmp_path, flag, monkeypatch, capsys):
+    file = tmp_path / 'old'
+    file.write_text('precious')
+    argv = ['tool', f'--videos={clips.folder}', f'{flag}={file}', *SMALL]
+    monkeypatch.setattr(sys, 'argv', argv)
+    assert benchmark_data.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1
+    assert str(file) in error and '--overwrite' in error
+    assert file.read_text() == 'precious'
+    argv += ['--overwrite', '--decoders=pyav', '--repeats=1']
+    monkeypatch.setattr(sys, 'argv', argv)
+    assert benchmark_data.main() == 0
+    assert 'stock MMAction2' in file.read_text()
+
+
+def test_unreadable_video(clips, tmp_path):
+    (tmp_path / 'good.mp4').symlink_to(clips.paths[0])
+    (tmp_path / 'broken.mp4').write_bytes(b'no video')
+    with pytest.raises(UsageError, match='broken.mp4.*Leave it out'):
+        run(f'--videos={tmp_path}', *SMALL)
+    (tmp_path / 'list.txt').write_text('missing.mp4 0\n')
+    with pytest.raises(UsageError, match='missing.mp4'):
+        run(f'--videos={tmp_path}/list.txt', f'--prefix={tmp_path}', *SMALL)
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        run(f'--videos={tmp_path}/nowhere', *SMALL)
+
+
+def test_numbers_that_make_no_sense(clips):
+    argv = [f'--videos={clips.folder}', '--num-samples=4', '--batch-size=5']
+    with pytest.raises(UsageError, match='less than one batch'):
+        run(*argv)
+    with pytest.raises(UsageError, match='at least 5000'):
+        run(f'--videos={clips.folder}', '--leak-check=4999')
+    with pytest.raises(SystemExit):
+        benchmark_data.parse_args(['--repeats', '0'])
+
+
+# ------------------------------------------------------------------ memory
+
+
+class Samples:
+    """Fifty samples; each keeps so many bytes for good."""
+
+    def __init__(self, leak=0):
+        self.leak = leak
+        self.kept = []
+
+    def __len__(self):
+        return 50
+
+    def __getitem__(self, index):
+        assert 0 <= index < 50
+        self.kept.append(b'x' * self.leak)
+        return np.zeros(1000)
+
+
+def check(dataset):
+    return benchmark_memory.check_memory(
+        'it', dataset, list, num_samples=400, every=20
+    )
+
+
+def test_steady_memory():
+    found = check(Samples())
+    assert found.steady and len(found.rss) == 20
+    assert abs(found.growth) < 0.02
+    text = benchmark_data.memory_markdown([found])
+    assert '| it | 400 |' in text and text.endswith('| yes |')
+
+
+def test_growing_memory():
+    found = check(Samples(leak=500_000))
+    first, last = found.quarters
+    # From the middle of the first to that of the last quarter are 14 looks.
+    assert last - first == pytest.approx(14 * 20 * 500_000, rel=0.05)
+    assert not found.steady and found.growth == last / first - 1
+    assert benchmark_data.memory_markdown([found]).endswith('| no |')
+    assert found.as_dict()['steady'] is False
+
+
+def test_quarters():
+    rss = (900, 900, *[100] * 5, *[150] * 9, *[104] * 4)
+    found = benchmark_memory.MemoryCheck('it', 10, rss)
+    assert found.quarters == (100, 104) and found.steady
+    fallen = benchmark_memory.MemoryCheck('it', 10, rss[:16] + (90,) * 4)
+    assert fallen.growth == pytest.approx(-0.1) and not fallen.steady
