@@ -112,6 +112,17 @@ def test_testing_leaves_them_out_and_says_so(run, data, tmp_path):
     assert text == f'{bad}\tinvalid data found when processing input\n'
 
 
+def test_a_bad_line_of_the_list_is_quoted_in_one_line(run, data):
+    path = data / 'pretrain.txt'
+    lines = path.read_text().splitlines()
+    path.write_text('\n'.join([*lines[:4], 'a.mp4 running', *lines[4:]]))
+    done = run('train.py', PRETRAIN, '--work-dir', 'run', *options())
+    assert done.returncode == 2
+    error = done.stderr.strip().splitlines()[-1]
+    assert error.startswith(f'error: {path}, line 5: the label')
+    assert "'a.mp4 running'" in error
+
+
 KILLER = """
 import os, signal
 from mmaction.registry import TRANSFORMS

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from mmengine.config import Config, DictAction
 
 from ..compat import CheckpointError, leave_process_group, trust_checkpoints
+from ..datasets.annotation import AnnotationError
 from .launch import UsageError, load_config
 
 
@@ -63,7 +64,12 @@ def run_tool(tool: Callable[[], object]) -> int:
     """
     try:
         tool()
-    except (UsageError, CheckpointError, FileNotFoundError) as error:
+    except (
+        AnnotationError,
+        CheckpointError,
+        FileNotFoundError,
+        UsageError,
+    ) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     leave_process_group()

@@ -25,6 +25,10 @@ VIDEO_EXTENSIONS = (
 _NUMBER = re.compile(r'("?)(-?\d+)\1')  # a csv file may have quotes
 
 
+class AnnotationError(ValueError):
+    """A list of videos is not as it should be."""
+
+
 def find_videos(folder: str) -> list[str]:
     """All video files below a folder, by extension.
 
@@ -99,7 +103,7 @@ def read_video_list(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is bad, with number and text of the line; if
+        AnnotationError: If a line is bad, with number and text of the line; if
             some lines have a label and others have none; or if there are no
             lines.
     """
@@ -114,10 +118,10 @@ def read_video_list(
         path, label = _split_number(line, delimiter)
         path = _unquote(path)
         if not path:
-            raise ValueError(f'{where} has no path: {line!r}.')
+            raise AnnotationError(f'{where} has no path: {line!r}.')
         tail = after_path.fullmatch(line)
         if tail and not path.lower().endswith(VIDEO_EXTENSIONS):
-            raise ValueError(
+            raise AnnotationError(
                 f'{where}: the label {tail[1]!r} is not a whole number: '
                 f'{line!r}.'
             )
@@ -145,7 +149,7 @@ def read_frame_list(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: As in :func:`read_video_list`.
+        AnnotationError: As in :func:`read_video_list`.
     """
     names = ['offset', 'total_frames'] if with_offset else ['total_frames']
     videos = []
@@ -161,7 +165,7 @@ def read_frame_list(
         folder = _unquote(folder)
         count = len(names)
         if not folder or len(numbers) < count or numbers[count - 1] < 1:
-            raise ValueError(
+            raise AnnotationError(
                 f'{ann_file}, line {number} is not "folder '
                 f'{" ".join(names)} [label]": {line!r}.'
             )
@@ -183,7 +187,7 @@ def _lines(ann_file: str) -> list[tuple[int, str]]:
         with open(ann_file, encoding='utf-8-sig') as file:
             text = file.read()
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise AnnotationError(
             f'{ann_file} is not a text file in UTF-8: {error}.'
         ) from error
     lines = [
@@ -192,7 +196,7 @@ def _lines(ann_file: str) -> list[tuple[int, str]]:
         if line.strip()
     ]
     if not lines:
-        raise ValueError(f'{ann_file} lists no videos.')
+        raise AnnotationError(f'{ann_file} lists no videos.')
     return lines
 
 
@@ -221,7 +225,7 @@ def _all_or_none_labelled(ann_file: str, videos: list[tuple]) -> None:
     first, _, _, label = videos[0]
     for number, line, _, other in videos:
         if (label is None) != (other is None):
-            raise ValueError(
+            raise AnnotationError(
                 f'{ann_file}, line {number} has '
                 f'{"no" if other is None else "a"} label, but line {first} '
                 f'has {"none" if label is None else "one"}: {line!r}.'
