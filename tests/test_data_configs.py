@@ -77,7 +77,8 @@ def test_pretraining_is_videomaes_augmentation(name, stride, shapes_dir):
     preprocessor = MODELS.build(dict(type='MotionMAEDataPreprocessor'))
     batch = preprocessor(collate(cfg, 'train', samples), True)['inputs']
     assert batch['clip'].shape == (12, 3, 16, 224, 224)
-    assert batch['mask'].shape == (12, 1568)
+    assert batch['mask'].visible.shape == (12, 160)
+    assert batch['mask'].masked.shape == (12, 1408)
 
 
 @pytest.mark.parametrize('name', FINETUNE)

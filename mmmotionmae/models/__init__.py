@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .backbones import MotionMAEViT
+from .backbones import FusedVisionTransformer, MotionMAEViT
 from .data_preprocessors import (
     AugmentingDataPreprocessor,
     MotionMAEDataPreprocessor,
@@ -11,6 +11,7 @@ from .necks import MotionMAEDecoder
 
 __all__ = [
     'AugmentingDataPreprocessor',
+    'FusedVisionTransformer',
     'MaskedReconstructionLoss',
     'MotionMAE',
     'MotionMAEDataPreprocessor',

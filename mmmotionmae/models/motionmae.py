@@ -8,6 +8,8 @@ from mmaction.structures import ActionDataSample
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from .utils.tubelet import TokenSplit, split_mask
+
 
 @MODELS.register_module()
 class MotionMAE(BaseModel):
@@ -22,7 +24,8 @@ class MotionMAE(BaseModel):
         head (dict): Config of :class:`MotionMAEHead`. Input width and tubelet
             are filled in.
         data_preprocessor (dict): Config of
-            :class:`MotionMAEDataPreprocessor`. Targets are filled in.
+            :class:`MotionMAEDataPreprocessor`. Targets and tubelet are
+            filled in.
         init_cfg (dict, optional): Initialisation of the whole.
             Defaults to None.
     """
@@ -43,7 +46,12 @@ class MotionMAE(BaseModel):
         )
         super().__init__(
             MODELS.build(
-                data_preprocessor, default_args=dict(targets=targets)
+                data_preprocessor,
+                default_args=dict(
+                    targets=targets,
+                    patch_size=encoder.patch_size,
+                    tubelet_size=encoder.tubelet_size,
+                ),
             ),
             init_cfg,
         )
@@ -103,9 +111,13 @@ class MotionMAE(BaseModel):
         )
 
     def loss(
-        self, clip: Tensor, mask: Tensor, videos: dict[str, Tensor]
+        self,
+        clip: Tensor,
+        mask: Tensor | TokenSplit,
+        videos: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """The method in three lines; shapes in the modules' docstrings."""
+        """The method in a few lines; shapes in the modules' docstrings."""
+        mask = split_mask(mask)
         latent = self.backbone(clip, mask)
         tokens = self.neck(latent, mask)
         return self.head.loss(tokens, videos, mask)
@@ -113,7 +125,7 @@ class MotionMAE(BaseModel):
     def predict(
         self,
         clip: Tensor,
-        mask: Tensor,
+        mask: Tensor | TokenSplit,
         videos: dict[str, Tensor],
         data_samples: list[ActionDataSample] | None = None,
     ) -> list[ActionDataSample]:
@@ -121,7 +133,8 @@ class MotionMAE(BaseModel):
 
         Args:
             clip: (B, C, T, H, W), normalised.
-            mask: (B, L), bool, True = masked.
+            mask: (B, L), bool, True = masked, or what :func:`split_mask`
+                makes of it.
             videos: For each target the true video (B, C, T, H, W).
             data_samples: B/N samples whose N clips are meant. Defaults to
                 new ones.

@@ -9,6 +9,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from ..models import MotionMAE
+from ..models.utils.target import in_pixel_range
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -44,12 +45,13 @@ def reconstruct(model: MotionMAE, samples: list[dict]) -> dict[str, Tensor]:
     data = model.data_preprocessor(pseudo_collate(samples))
     inputs = data['inputs']
     preprocessor = model.data_preprocessor
-    clip, mask = inputs['clip'], inputs['mask']
+    clip = inputs['clip']
+    mask = torch.cat([sample.mask for sample in data['data_samples']])
     video = (clip * preprocessor.std + preprocessor.mean) / 255
     t, h, w = model.backbone.token_grid
     hidden = rearrange(mask, 'b (t h w) -> b 1 t h w', t=t, h=h, w=w)
     hidden = torch.nn.functional.interpolate(
-        hidden.float(), size=video.shape[-3:]
+        hidden.to(video), size=video.shape[-3:]
     )
     videos = dict(input=video, masked=video * (1 - hidden) + 0.5 * hidden)
     outputs = model(inputs, data['data_samples'], mode='predict')
@@ -58,7 +60,7 @@ def reconstruct(model: MotionMAE, samples: list[dict]) -> dict[str, Tensor]:
             [sample.get(f'{name}_reconstruction') for sample in outputs]
         )
         if name == 'motion':
-            videos['true_motion'] = truth
+            videos['true_motion'] = in_pixel_range(truth)
     return {name: value.float().cpu() for name, value in videos.items()}
 
 

@@ -10,7 +10,6 @@ from test_motionmae_head import naive_target
 
 from mmmotionmae.datasets import moving_shapes
 from mmmotionmae.models.heads import motionmae_head
-from mmmotionmae.models.utils.tubelet import split_mask
 
 SIZES = dict(tubelet_size=2, patch_size=8)
 
@@ -74,7 +73,7 @@ def test_loss_mode_equals_loops(tiny_model, batch):
     videos = naive_videos(torch.cat(batch['inputs']))
     data = model.data_preprocessor(batch, training=True)
     losses = model(**data, mode='loss')
-    _, masked = split_mask(data['inputs']['mask'])
+    masked = data['inputs']['mask'].masked
     preds = predictions(model, data)
     for name, norm, weight in (
         ('pixel', 'tubelet', 1.0),
@@ -96,12 +95,12 @@ def test_predict_mode_pastes_predictions_into_the_true_video(
     ).eval()
     videos = naive_videos(torch.cat(batch['inputs']))
     data = model.data_preprocessor(batch)
-    mask = data['inputs']['mask']
+    mask = torch.cat([sample.mask for sample in data['data_samples']])
     with torch.no_grad():
         samples = model(**data, mode='predict')
         preds = predictions(model, data)
     assert len(samples) == 2 and samples[0] is data['data_samples'][0]
-    _, masked = split_mask(mask)
+    masked = data['inputs']['mask'].masked
     for name, norm in (('pixel', 'tubelet'), ('motion', motion_norm)):
         for b in range(2):
             result = samples[b].get(f'{name}_reconstruction')

@@ -7,6 +7,7 @@ from mmaction.registry import MODELS
 from torch import nn
 
 from mmmotionmae.models import MotionMAEDecoder
+from mmmotionmae.models.utils.tubelet import split_mask
 
 NETWORK_KEYS = [
     'mask_token',
@@ -166,6 +167,8 @@ def test_initialisation_as_in_videomae():
     ('kwargs', 'message'),
     [
         (dict(sharing='both'), 'sharing must be'),
+        (dict(attention='both'), 'attention must be'),
+        (dict(depth=0), 'no blocks'),
         (dict(targets=()), 'targets must be'),
         (dict(targets=('pixel', 'flow')), 'targets must be'),
     ],
@@ -173,3 +176,47 @@ def test_initialisation_as_in_videomae():
 def test_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
+
+
+def test_with_cross_attention_masked_tokens_do_not_see_each_other():
+    decoder = build(attention='cross', depth=2)
+    latent, mask = inputs()
+    split = split_mask(mask)
+    whole = decoder(latent, split)['pixel']
+    assert whole.shape == (2, 48, 12)
+    fewer = decoder(latent, split._replace(masked=split.masked[:, 5:9]))
+    torch.testing.assert_close(fewer['pixel'], whole[:, 5:9])
+    changed = decoder(latent + 1, split)['pixel']
+    assert not torch.isclose(changed, whole).any(-1).all()
+
+
+def test_cross_attention_in_closed_form():
+    """With no weights in the blocks, what is left is token and position."""
+    decoder = build(attention='cross', depth=2)
+    network = decoder.decoders['shared']
+    for block in network.blocks:
+        for parameter in block.parameters():
+            nn.init.zeros_(parameter)
+    latent, mask = inputs()
+    position = get_sinusoid_encoding(64, 12)[0]
+    expected = network.norm(
+        torch.stack([network.mask_token[0] + position[row] for row in mask])
+    )
+    torch.testing.assert_close(decoder(latent, mask)['pixel'], expected)
+
+
+def test_keys_with_cross_attention():
+    decoder = build(attention='cross')
+    keys = {
+        key.removeprefix('decoders.shared.')
+        for key in decoder.state_dict()
+        if 'attn' in key or 'embed' in key
+    }
+    assert keys == {
+        'pos_embed',
+        *(
+            f'blocks.0.attn.{name}.{kind}'
+            for name in ('q', 'kv', 'proj')
+            for kind in ('weight', 'bias')
+        ),
+    }

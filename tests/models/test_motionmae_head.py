@@ -6,8 +6,11 @@ from mmaction.registry import MODELS
 from sklearn.metrics import r2_score
 from test_tubelet import naive_patchify
 
+from mmmotionmae.models.utils.reconstruction_error import (
+    explained_variance,
+    squared_error,
+)
 from mmmotionmae.models.utils.target import build_target
-from mmmotionmae.models.utils.token_sums import TokenSums
 from mmmotionmae.models.utils.tubelet import split_mask
 
 
@@ -36,7 +39,7 @@ def naive_target(video, masked, norm, tubelet_size, patch_size):
 @pytest.mark.parametrize('norm', ['tubelet', 'clip', 'none'])
 def test_target_equals_loops(norm):
     video = torch.rand(2, 3, 4, 8, 8)
-    _, masked = split_mask(tube_mask(2, grid=(2, 2, 2), num_masked=3))
+    masked = split_mask(tube_mask(2, grid=(2, 2, 2), num_masked=3)).masked
     target = build_target(video, masked, norm, 2, 4)
     expected = naive_target(video, masked, norm, 2, 4)
     torch.testing.assert_close(target.values, expected, rtol=1e-4, atol=1e-4)
@@ -53,35 +56,74 @@ def test_target_equals_loops(norm):
 
 
 def test_a_constant_tubelet_is_no_nan():
-    _, masked = split_mask(torch.ones(1, 1, dtype=torch.bool))
+    masked = split_mask(torch.ones(1, 1, dtype=torch.bool)).masked
     target = build_target(torch.zeros(1, 3, 2, 4, 4), masked, 'tubelet', 2, 4)
     assert torch.equal(target.values, torch.zeros(1, 1, 3, 32))
+
+
+def r2(pred, target, tokens=None):
+    return explained_variance(
+        squared_error(pred, target),
+        target.sum(-1),
+        target.square().sum(-1),
+        target.size(-1),
+        tokens,
+    ).item()
 
 
 @pytest.mark.parametrize('shift', [0.0, 10.0])
 def test_explained_variance_equals_scikit_learn(shift):
     target = torch.randn(2, 5, 8) + shift
     pred = target + 0.5 * torch.randn(2, 5, 8)
-    sums = TokenSums.of(pred, target)
-    assert sums.explained_variance().item() == pytest.approx(
+    assert r2(pred, target) == pytest.approx(
         r2_score(target.flatten(), pred.flatten()), abs=1e-4
     )
     keep = torch.tensor([[1, 0, 0, 1, 1], [0, 0, 1, 0, 0]]).bool()
-    assert sums.explained_variance(keep).item() == pytest.approx(
+    assert r2(pred, target, keep) == pytest.approx(
         r2_score(target[keep].flatten(), pred[keep].flatten()), abs=1e-4
     )
 
 
 def test_explained_variance_in_closed_form():
     target = torch.randn(3, 4, 6)
-    perfect = TokenSums.of(target, target)
-    assert perfect.explained_variance().item() == pytest.approx(1)
-    constant = TokenSums.of(target.mean().expand_as(target), target)
-    assert constant.explained_variance().item() == pytest.approx(0, abs=1e-5)
+    assert r2(target, target) == pytest.approx(1)
+    constant = target.mean().expand_as(target)
+    assert r2(constant, target) == pytest.approx(0, abs=1e-5)
     nobody = torch.zeros(3, 4, dtype=torch.bool)
-    assert constant.explained_variance(nobody).item() == 0
-    flat = TokenSums.of(torch.rand(1, 2, 3), torch.full((1, 2, 3), 0.7))
-    assert flat.explained_variance().item() == 0
+    assert r2(constant, target, nobody) == 0
+    assert r2(torch.rand(1, 2, 3), torch.full((1, 2, 3), 0.7)) == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_squared_error_and_its_gradient(dtype):
+    target = torch.randn(2, 5, 8)
+    pred = torch.randn(2, 5, 8).to(dtype).requires_grad_()
+    weight = torch.randn(2, 5)
+    error = squared_error(pred, target)
+    expected = (pred.float() - target).square().sum(-1)
+    torch.testing.assert_close(error, expected)
+    (grad,) = torch.autograd.grad((error * weight).sum(), pred)
+    (reference,) = torch.autograd.grad((expected * weight).sum(), pred)
+    assert grad.dtype == dtype
+    torch.testing.assert_close(grad, reference)
+
+
+@pytest.mark.parametrize('norm', ['tubelet', 'clip', 'none'])
+def test_sums_of_a_target(norm):
+    """As they are summed up; a static and a nearly static tubelet, too."""
+    video = torch.randint(256, (2, 3, 4, 8, 8), dtype=torch.uint8)
+    video[0, :, :2, :4, :4] = 7
+    video[1, :, :2, :4, :4] = 7
+    video[1, :, 0, 0, 0] = 8
+    masked = split_mask(torch.ones(2, 8, dtype=torch.bool)).masked
+    target = build_target(video, masked, norm, 2, 4)
+    expected = naive_target(video / 255, masked, norm, 2, 4)
+    torch.testing.assert_close(target.values, expected, rtol=1e-4, atol=1e-4)
+    flat = expected.flatten(2).float()
+    torch.testing.assert_close(target.sum, flat.sum(-1), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(
+        target.square, flat.square().sum(-1), rtol=1e-3, atol=1e-4
+    )
 
 
 def build_head(**kwargs):
@@ -102,7 +144,7 @@ def test_loss_equals_loops():
         pixel=torch.rand(2, 3, 4, 8, 8), motion=torch.randn(2, 3, 4, 8, 8)
     )
     mask = tube_mask(2, grid=(2, 2, 2), num_masked=3)
-    _, masked = split_mask(mask)
+    masked = split_mask(mask).masked
     tokens = dict(pixel=torch.randn(2, 6, 6), motion=torch.randn(2, 6, 6))
     losses = head.loss(tokens, videos, mask)
     assert set(losses) == {
@@ -156,7 +198,7 @@ def test_prediction_of_the_target_reconstructs_the_video():
         dict(pixel=torch.nn.Identity(), motion=torch.nn.Identity())
     )
     mask = tube_mask(2, grid=(2, 2, 2), num_masked=3)
-    _, masked = split_mask(mask)
+    masked = split_mask(mask).masked
     videos = dict(
         pixel=torch.rand(2, 3, 4, 8, 8), motion=torch.randn(2, 3, 4, 8, 8)
     )

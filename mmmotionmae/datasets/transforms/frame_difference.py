@@ -53,11 +53,11 @@ class FrameDifference(BaseTransform):
         """Take the difference along the frames of a clip.
 
         Args:
-            clip: Float, in [0, 1], of any shape.
+            clip: Of any shape, with frames of any signed dtype and unit.
             dim: The dimension of the frames.
 
         Returns:
-            Same shape and dtype, in [-1, 1], or [0, 1] if absolute.
+            Same shape, dtype and unit.
 
         Examples:
             >>> clip = torch.tensor([0., .5, .25])
@@ -115,8 +115,8 @@ class FrameDifference(BaseTransform):
         return results
 
     def _of_uint8(self, frames: np.ndarray, dim: int) -> np.ndarray:
-        clip = torch.from_numpy(np.ascontiguousarray(frames)).float() / 255
-        return self.difference(clip, dim).numpy()
+        levels = torch.from_numpy(frames.astype(np.int16))
+        return self.difference(levels, dim).float().div_(255).numpy()
 
     def __repr__(self) -> str:
         return (

@@ -1,4 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .fused_vision_transformer import FusedVisionTransformer
 from .motionmae_vit import MotionMAEViT
 
-__all__ = ['MotionMAEViT']
+__all__ = ['FusedVisionTransformer', 'MotionMAEViT']

@@ -7,15 +7,16 @@ D width.
 
 from typing import Any
 
-import torch.nn.functional as F
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmaction.registry import MODELS
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
-from ..utils.transformer import fuse_attention, run_blocks
+from ..utils.linear import linear
+from ..utils.transformer import fuse_blocks, run_blocks
 from ..utils.tubelet import (
     Grid,
+    TokenSplit,
     patchify,
     select_tokens,
     select_tubelets,
@@ -115,15 +116,7 @@ class MotionMAEViT(VisionTransformer):
         self.blocks: ModuleList
         self.norm: nn.Module
         self.pos_embed: Tensor
-        fuse_attention(
-            self.blocks,
-            embed_dims=embed_dims,
-            num_heads=num_heads,
-            qkv_bias=qkv_bias,
-            qk_scale=qk_scale,
-            attn_drop_rate=attn_drop_rate,
-            drop_rate=drop_rate,
-        )
+        fuse_blocks(self.blocks)
 
     @property
     def num_tokens(self) -> int:
@@ -144,14 +137,17 @@ class MotionMAEViT(VisionTransformer):
             (B, N, D).
         """
         conv = self.patch_embed.projection
-        return F.linear(tubelets.flatten(2), conv.weight.flatten(1), conv.bias)
+        return linear(tubelets.flatten(2), conv.weight.flatten(1), conv.bias)
 
-    def forward(self, clip: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, clip: Tensor, mask: Tensor | TokenSplit | None = None
+    ) -> Tensor:
         """Encode the visible tokens.
 
         Args:
             clip: (B, C, T, H, W), normalised, float.
-            mask: (B, L), bool, True = masked. None: every token is visible.
+            mask: (B, L), bool, True = masked, or what :func:`split_mask`
+                makes of it. None: every token is visible.
 
         Returns:
             The latent: (B, V, D), visible tokens in token order, after the
@@ -172,14 +168,16 @@ class MotionMAEViT(VisionTransformer):
             tubelets = patchify(clip, self.tubelet_size, self.patch_size)
             position = self.pos_embed
         else:
-            if mask.shape != (len(clip), self.num_tokens):
+            split = split_mask(mask)
+            found = (len(split.visible), split.num_tokens)
+            if found != (len(clip), self.num_tokens):
                 raise ValueError(
-                    f'The mask has shape {tuple(mask.shape)}, but the clips '
-                    f'have {(len(clip), self.num_tokens)} tokens: give the '
+                    f'The mask has shape {found}, but the clips have '
+                    f'{(len(clip), self.num_tokens)} tokens: give the '
                     'masking transform the patch_size and tubelet_size of '
                     'the encoder.'
                 )
-            visible, _ = split_mask(mask)
+            visible = split.visible
             tubelets = select_tubelets(
                 clip, visible, self.tubelet_size, self.patch_size
             )

@@ -11,9 +11,16 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..utils.target import NORMS, Target, build_target
-from ..utils.token_sums import TokenSums
-from ..utils.tubelet import patchify, split_mask, token_grid, unpatchify
+from ..utils.linear import Linear
+from ..utils.reconstruction_error import explained_variance, squared_error
+from ..utils.target import NORMS, Target, build_target, in_pixel_range
+from ..utils.tubelet import (
+    TokenSplit,
+    patchify,
+    split_mask,
+    token_grid,
+    unpatchify,
+)
 
 
 @MODELS.register_module()
@@ -83,7 +90,7 @@ class MotionMAEHead(BaseModule):
         self.loss_module = MODELS.build(loss)
         values = tubelet_size * patch_size**2 * channels
         self.predictors = nn.ModuleDict(
-            {name: nn.Linear(in_channels, values) for name in self.targets}
+            {name: Linear(in_channels, values) for name in self.targets}
         )
 
     @staticmethod
@@ -117,41 +124,44 @@ class MotionMAEHead(BaseModule):
         self,
         tokens: dict[str, Tensor],
         videos: dict[str, Tensor],
-        mask: Tensor,
+        mask: Tensor | TokenSplit,
     ) -> dict[str, Tensor]:
         """Losses, and the share of variance that is explained.
 
         Args:
             tokens: For each target the masked tokens (B, M, E).
-            videos: For each target the video to predict (B, C, T, H, W),
-                float32, in [0, 1] pixel units.
-            mask: (B, L), bool, True = masked.
+            videos: For each target the video to predict (B, C, T, H, W), in
+                levels (uint8, int16) or in units of the [0, 1] pixel range
+                (float32).
+            mask: (B, L), bool, True = masked, or what
+                :func:`split_mask` makes of it.
 
         Returns:
             Float32 scalars: ``loss_pixel``, ``loss_motion``; ``r2_pixel``,
             ``r2_motion``, and ``r2_motion_moving`` over the moving tubelets
             alone (0 where nothing moves).
         """
-        _, masked = split_mask(mask)
+        masked = split_mask(mask).masked
         losses, scores = {}, {}
         for name, pred in self(tokens).items():
             target = self._target(name, videos[name], masked)
             values = target.values.flatten(2)
+            residual = squared_error(pred, values)
             losses[f'loss_{name}'] = self.weights[name] * self.loss_module(
-                pred, values
+                pred, values, residual
             )
-            sums = TokenSums.of(pred, values)
-            scores[f'r2_{name}'] = sums.explained_variance()
+            sums = (residual, target.sum, target.square, values.size(-1))
+            scores[f'r2_{name}'] = explained_variance(*sums)
             if name == 'motion':
                 moving = target.energy > self.moving_threshold
-                scores['r2_motion_moving'] = sums.explained_variance(moving)
+                scores['r2_motion_moving'] = explained_variance(*sums, moving)
         return losses | scores
 
     def predict(
         self,
         tokens: dict[str, Tensor],
         videos: dict[str, Tensor],
-        mask: Tensor,
+        mask: Tensor | TokenSplit,
     ) -> dict[str, Tensor]:
         """Reconstruct whole videos.
 
@@ -169,8 +179,8 @@ class MotionMAEHead(BaseModule):
         Returns:
             For each target (B, C, T, H, W), float32.
         """
-        _, masked = split_mask(mask)
-        batch = torch.arange(len(mask), device=mask.device)[:, None]
+        masked = split_mask(mask).masked
+        batch = torch.arange(len(masked), device=masked.device)[:, None]
         size = (self.tubelet_size, self.patch_size)
         reconstructions = {}
         for name, pred in self(tokens).items():
@@ -179,7 +189,7 @@ class MotionMAEHead(BaseModule):
             values = rearrange(
                 pred.float(), 'b m (c p) -> b m c p', c=self.channels
             )
-            tubelets = patchify(video, *size)
+            tubelets = patchify(in_pixel_range(video), *size)
             tubelets[batch, masked] = values * target.std + target.mean
             t, h, w = video.shape[-3:]
             grid = token_grid(t, h, w, *size)
@@ -189,7 +199,7 @@ class MotionMAEHead(BaseModule):
     def _target(self, name: str, video: Tensor, masked: Tensor) -> Target:
         with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
             return build_target(
-                video.float(),
+                video,
                 masked,
                 self.norms[name],
                 self.tubelet_size,

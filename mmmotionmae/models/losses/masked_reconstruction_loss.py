@@ -38,16 +38,27 @@ class MaskedReconstructionLoss(nn.Module):
         self.criterion = criterion
         self.loss_weight = loss_weight
 
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        squared_error: Tensor | None = None,
+    ) -> Tensor:
         """Compare prediction and target at the masked tokens.
 
         Args:
             pred: (B, M, K), any float dtype.
             target: (B, M, K), float32.
+            squared_error: (B, M): the squared error of each token, summed
+                over its values, if it is known already. ``'L2'`` is its mean.
 
         Returns:
             A float32 scalar.
         """
         with torch.autocast(pred.device.type, enabled=False):
-            loss = _CRITERIA[self.criterion](pred.float(), target.float())
+            if self.criterion == 'L2' and squared_error is not None:
+                loss = squared_error.sum() / pred.numel()
+            else:
+                criterion = _CRITERIA[self.criterion]
+                loss = criterion(pred.float(), target.float())
             return self.loss_weight * loss

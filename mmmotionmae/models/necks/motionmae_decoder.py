@@ -10,11 +10,16 @@ from collections.abc import Sequence
 import torch
 from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
 from mmaction.registry import MODELS
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ..utils.transformer import build_blocks, run_blocks
-from ..utils.tubelet import select_tokens, split_mask
+from ..utils.linear import Linear
+from ..utils.transformer import (
+    CrossAttentionBlock,
+    build_blocks,
+    run_blocks,
+)
+from ..utils.tubelet import TokenSplit, select_tokens, split_mask
 
 
 class _Decoder(BaseModule):
@@ -32,15 +37,27 @@ class _Decoder(BaseModule):
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
-        self.embed = nn.Linear(in_channels, embed_dims, bias=False)
+        self._build_blocks(
+            in_channels, embed_dims, depth, num_heads, mlp_ratio
+        )
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         self.pos_embed: Tensor
         self.register_buffer(
             'pos_embed', get_sinusoid_encoding(num_tokens, embed_dims)
         )
-        self.blocks = build_blocks(depth, embed_dims, num_heads, mlp_ratio)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
+
+    def _build_blocks(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float,
+    ) -> None:
+        self.embed = Linear(in_channels, embed_dims, bias=False)
+        self.blocks = build_blocks(depth, embed_dims, num_heads, mlp_ratio)
 
     def forward(
         self, latent: Tensor, visible: Tensor, masked: Tensor
@@ -52,8 +69,35 @@ class _Decoder(BaseModule):
             ),
             dim=1,
         )
-        x = run_blocks(self.blocks, x, self.with_cp)
-        return self.norm(x[:, visible.size(1) :])
+        x = run_blocks(self.blocks, x, self.with_cp, masked.size(1))
+        return self.norm(x)
+
+
+class _CrossDecoder(_Decoder):
+    """Masked tokens that see the latent, but not each other (CrossMAE)."""
+
+    def _build_blocks(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float,
+    ) -> None:
+        self.blocks = ModuleList(
+            CrossAttentionBlock(embed_dims, in_channels, num_heads, mlp_ratio)
+            for _ in range(depth)
+        )
+
+    def forward(
+        self, latent: Tensor, visible: Tensor, masked: Tensor
+    ) -> Tensor:
+        x = self.mask_token + select_tokens(self.pos_embed, masked)
+        x = run_blocks(self.blocks, x, self.with_cp, latent=latent)
+        return self.norm(x)
+
+
+_DECODERS = {'self': _Decoder, 'cross': _CrossDecoder}
 
 
 @MODELS.register_module()
@@ -77,12 +121,18 @@ class MotionMAEDecoder(BaseModule):
             only in the head's last layers, at no extra cost.
             ``'independent'``: one network for each target; slightly better
             in the paper, at about 40 % more time. Defaults to ``'shared'``.
+        attention (str): ``'self'``: visible and masked tokens attend to each
+            other, as in MotionMAE and VideoMAE. ``'cross'``: masked tokens
+            attend to the latent alone, at a fraction of the cost; CrossMAE's
+            decoder with the last features of the encoder only. Defaults to
+            ``'self'``.
         with_cp (bool): Use activation checkpointing. Defaults to False.
         init_cfg (dict or list[dict], optional): Initialisation. Defaults to
             Xavier uniform for linear layers, as in VideoMAE.
 
     Raises:
-        ValueError: If ``sharing`` or ``targets`` is none of the above.
+        ValueError: If ``sharing``, ``attention`` or ``targets`` is none of
+            the above, or ``depth`` is below 1.
     """
 
     def __init__(
@@ -95,6 +145,7 @@ class MotionMAEDecoder(BaseModule):
         num_heads: int = 6,
         mlp_ratio: float = 4.0,
         sharing: str = 'shared',
+        attention: str = 'self',
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = [
             dict(type='Xavier', layer='Linear', distribution='uniform'),
@@ -106,6 +157,12 @@ class MotionMAEDecoder(BaseModule):
             raise ValueError(
                 f"sharing must be 'shared' or 'independent', not {sharing!r}."
             )
+        if attention not in _DECODERS:
+            raise ValueError(
+                f"attention must be 'self' or 'cross', not {attention!r}."
+            )
+        if depth < 1:
+            raise ValueError(f'A decoder of depth {depth} has no blocks.')
         if not targets or not set(targets) <= {'pixel', 'motion'}:
             raise ValueError(
                 f"targets must be 'pixel', 'motion' or both, not {targets!r}."
@@ -116,7 +173,7 @@ class MotionMAEDecoder(BaseModule):
         names = ('shared',) if sharing == 'shared' else self.targets
         self.decoders = nn.ModuleDict(
             {
-                name: _Decoder(
+                name: _DECODERS[attention](
                     num_tokens,
                     in_channels,
                     embed_dims,
@@ -129,20 +186,23 @@ class MotionMAEDecoder(BaseModule):
             }
         )
 
-    def forward(self, latent: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, latent: Tensor, mask: Tensor | TokenSplit
+    ) -> dict[str, Tensor]:
         """Decode the masked tokens.
 
         Args:
             latent: (B, V, D), visible tokens in token order.
-            mask: (B, L), bool, True = masked.
+            mask: (B, L), bool, True = masked, or what :func:`split_mask`
+                makes of it.
 
         Returns:
             For each target the masked tokens (B, M, E), in token order, after
             the final norm; with a shared decoder the same tensor for all.
         """
-        visible, masked = split_mask(mask)
+        split = split_mask(mask)
         tokens = {
-            name: decoder(latent, visible, masked)
+            name: decoder(latent, split.visible, split.masked)
             for name, decoder in self.decoders.items()
         }
         if self.sharing == 'shared':

@@ -2,7 +2,7 @@
 """What is to be predicted.
 
 Shapes: B clips, C channels, T frames, H W size, M masked tokens, P positions
-of a tubelet.
+of a tubelet, K = C*P values of a token.
 """
 
 from typing import NamedTuple
@@ -24,12 +24,28 @@ class Target(NamedTuple):
         mean: Broadcasts over ``values``.
         std: Likewise.
         energy: (B, M): root mean square of each tubelet, not normalised.
+        sum: (B, M): sum over the K normalised values.
+        square: (B, M): sum over their squares.
     """
 
     values: Tensor
     mean: Tensor
     std: Tensor
     energy: Tensor
+    sum: Tensor
+    square: Tensor
+
+
+def in_pixel_range(video: Tensor) -> Tensor:
+    """Integer levels in units of the [0, 1] pixel range.
+
+    Args:
+        video: Of any shape: levels (uint8, int16), or float32.
+
+    Returns:
+        Same shape, float32: levels / 255; what was float is as it was.
+    """
+    return video if video.is_floating_point() else video.float().div_(255)
 
 
 def build_target(
@@ -46,7 +62,8 @@ def build_target(
     it for ``norm='tubelet'``.
 
     Args:
-        video: (B, C, T, H, W), float32: the pixels or the motion of a clip.
+        video: (B, C, T, H, W): the pixels or the motion of a clip, in levels
+            (uint8, int16) or in units of the [0, 1] pixel range (float32).
         masked: (B, M), int64: the masked tokens.
         norm: ``'tubelet'``: statistics of each tubelet. ``'clip'``:
             statistics of the whole clip. ``'none'``: as it is.
@@ -56,23 +73,48 @@ def build_target(
     Returns:
         The target and its statistics.
     """
-    values = select_tubelets(video, masked, tubelet_size, patch_size)
-    flat = values.flatten(2)
-    energy = flat.norm(dim=-1) / flat.size(-1) ** 0.5
-    if norm == 'none':
-        zero, one = values.new_zeros(()), values.new_ones(())
-        return Target(values, zero, one, energy)
+    values = in_pixel_range(
+        select_tubelets(video, masked, tubelet_size, patch_size)
+    )
     if norm == 'tubelet':
-        mean = values.mean(-1, keepdim=True)
-        centred = values - mean
-        # A dot product; several times faster than `var`.
-        var = torch.einsum('bmcp,bmcp->bmc', centred, centred)
-        std = rearrange(var / (values.size(-1) - 1), 'b m c -> b m c 1').sqrt()
-    else:
+        return _normalise_tubelets(values)
+    size = values[0, 0].numel()
+    energy = values.flatten(2).norm(dim=-1) / size**0.5
+    if norm == 'clip':
         std, mean = (
             rearrange(x, 'b c -> b 1 c 1')
-            for x in torch.std_mean(video, dim=(2, 3, 4))
+            for x in torch.std_mean(in_pixel_range(video), dim=(2, 3, 4))
         )
-        centred = values - mean
-    std = std + 1e-6
-    return Target(centred / std, mean, std, energy)
+        std = std + 1e-6
+        values = values.sub_(mean).div_(std)
+    else:
+        mean, std = values.new_zeros(()), values.new_ones(())
+    flat = values.flatten(2)
+    square = torch.einsum('bmk,bmk->bm', flat, flat)
+    return Target(values, mean, std, energy, flat.sum(-1), square)
+
+
+def _normalise_tubelets(values: Tensor) -> Target:
+    """Normalise each tubelet in one pass over it.
+
+    Layer normalisation gives (x - mean) / root, root = sqrt(variance + eps)
+    with the biased variance; from mean and root follows all else.
+
+    Args:
+        values: (B, M, C, P).
+    """
+    eps = 1e-14
+    size = values.size(-1)
+    values, mean, inverse_root = torch.native_layer_norm(
+        values, (size,), None, None, eps
+    )
+    root = inverse_root.reciprocal()
+    variance = (root.square() - eps).clamp_(min=0)
+    std = (variance * (size / max(size - 1, 1))).sqrt_() + 1e-6
+    scale = root / std
+    energy = (variance + mean.square()).mean((2, 3)).sqrt_()
+    # The biased variance of the normalised values, times their number.
+    square = (variance / std.square()).sum((2, 3)) * size
+    return Target(
+        values.mul_(scale), mean, std, energy, torch.zeros_like(square), square
+    )

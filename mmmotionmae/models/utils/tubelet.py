@@ -9,6 +9,8 @@ embedding's convolution kernel, and the cheapest to cut from a clip.
 (VideoMAE's decoder predicts them in the order (p0, p1, p2, C).)
 """
 
+from typing import NamedTuple
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -61,19 +63,6 @@ def token_grid(
     )
 
 
-def _as_tubelets(clip: Tensor, tubelet_size: int, patch_size: int) -> Tensor:
-    """View a clip as (B, t, h, w, C, p0, p1, p2), without a copy."""
-    t, h, w = clip.shape[-3:]
-    token_grid(t, h, w, tubelet_size, patch_size)
-    return rearrange(
-        clip,
-        'b c (t p0) (h p1) (w p2) -> b t h w c p0 p1 p2',
-        p0=tubelet_size,
-        p1=patch_size,
-        p2=patch_size,
-    )
-
-
 def patchify(clip: Tensor, tubelet_size: int, patch_size: int) -> Tensor:
     """Cut clips into tubelets.
 
@@ -88,8 +77,15 @@ def patchify(clip: Tensor, tubelet_size: int, patch_size: int) -> Tensor:
     Raises:
         ValueError: If the clip does not divide evenly.
     """
-    tubelets = _as_tubelets(clip, tubelet_size, patch_size)
-    return rearrange(tubelets, 'b t h w c p0 p1 p2 -> b (t h w) c (p0 p1 p2)')
+    num_frames, height, width = clip.shape[-3:]
+    token_grid(num_frames, height, width, tubelet_size, patch_size)
+    return rearrange(
+        clip,
+        'b c (t p0) (h p1) (w p2) -> b (t h w) c (p0 p1 p2)',
+        p0=tubelet_size,
+        p1=patch_size,
+        p2=patch_size,
+    )
 
 
 def unpatchify(
@@ -139,11 +135,31 @@ def select_tubelets(
     Raises:
         ValueError: If the clip does not divide evenly.
     """
-    tubelets = _as_tubelets(clip, tubelet_size, patch_size)
-    _, h, w = tubelets.shape[1:4]
-    batch = torch.arange(len(clip), device=clip.device)[:, None]
-    selected = tubelets[batch, index // (h * w), index // w % h, index % w]
-    return rearrange(selected, 'b n c p0 p1 p2 -> b n c (p0 p1 p2)')
+    num_clips, channels, num_frames, height, width = clip.shape
+    _, h, w = token_grid(num_frames, height, width, tubelet_size, patch_size)
+    # A clip is a table whose rows are patch_size neighbouring pixels. A token
+    # is made of the rows that stand at the same steps from its first one.
+    per_line, per_frame = w, w * height
+    per_channel = per_frame * num_frames
+    steps = (
+        torch.arange(n, device=clip.device) * step
+        for n, step in (
+            (channels, per_channel),
+            (tubelet_size, per_frame),
+            (patch_size, per_line),
+        )
+    )
+    c, p0, p1 = torch.meshgrid(*steps, indexing='ij')
+    first = (
+        torch.arange(num_clips, device=clip.device)[:, None]
+        * (channels * per_channel)
+        + index // (h * w) * (tubelet_size * per_frame)
+        + index // w % h * (patch_size * per_line)
+        + index % w
+    )
+    rows = rearrange(first, 'b n -> b n 1') + (c + p0 + p1).flatten()
+    selected = clip.reshape(-1, patch_size).index_select(0, rows.flatten())
+    return selected.view(num_clips, index.size(1), channels, -1)
 
 
 def select_tokens(tokens: Tensor, index: Tensor) -> Tensor:
@@ -157,42 +173,64 @@ def select_tokens(tokens: Tensor, index: Tensor) -> Tensor:
         (B, N, D).
     """
     if len(tokens) == 1:
-        return tokens[0][index]
+        selected = tokens[0].index_select(0, index.flatten())
+        return selected.view(*index.shape, -1)
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.size(-1)))
 
 
-def split_mask(mask: Tensor) -> tuple[Tensor, Tensor]:
+class TokenSplit(NamedTuple):
+    """Which tokens of each clip are encoded, and which are predicted.
+
+    Attributes:
+        visible: (B, V), int64: the visible tokens, in token order.
+        masked: (B, M), int64: the masked tokens that are predicted, in token
+            order. All that are masked, unless there is decoder masking.
+        num_tokens: L, the tokens of one clip.
+    """
+
+    visible: Tensor
+    masked: Tensor
+    num_tokens: int
+
+
+def split_mask(mask: Tensor | TokenSplit) -> TokenSplit:
     """The indices of visible and of masked tokens, in token order.
 
     Args:
         mask: (B, L), bool, True = masked (removed). Every clip has the same
-            number of masked tokens.
+            number of masked tokens. A split is returned as it is. To split a
+            mask on a GPU the host must wait for it, to use a split it need
+            not.
 
     Returns:
-        Visible (B, V) and masked (B, L - V) indices, int64.
+        The split.
 
     Raises:
         TypeError: If the mask is not a bool tensor of two dimensions.
         ValueError: If the number of masked tokens differs between clips.
 
     Examples:
-        >>> visible, masked = split_mask(torch.tensor([[True, False, True]]))
-        >>> visible.tolist(), masked.tolist()
+        >>> split = split_mask(torch.tensor([[True, False, True]]))
+        >>> split.visible.tolist(), split.masked.tolist()
         ([[1]], [[0, 2]])
     """
+    if isinstance(mask, TokenSplit):
+        return mask
     if mask.dtype != torch.bool or mask.ndim != 2:
         raise TypeError(
             'A mask is a bool tensor (B, L), True = masked; got '
             f'{mask.dtype} {tuple(mask.shape)}.'
         )
-    counts = mask.sum(1)
-    num_masked = int(counts[0])
-    if not bool((counts == num_masked).all()):
+    counts = set(mask.sum(1).tolist())
+    if len(counts) > 1:
         raise ValueError(
             'Every clip of a batch must have the same number of '
-            f'masked tokens; got {sorted(set(counts.tolist()))}.'
+            f'masked tokens; got {sorted(counts)}.'
         )
-    # A stable sort puts the visible tokens (False) first, each in order.
-    order = mask.to(torch.uint8).argsort(dim=1, stable=True)
-    num_visible = mask.size(1) - num_masked
-    return order[:, :num_visible], order[:, num_visible:]
+    return TokenSplit(_true_places(~mask), _true_places(mask), mask.size(1))
+
+
+def _true_places(mask: Tensor) -> Tensor:
+    """The column of each True, a row for each row: (B, N), int64."""
+    places = mask.nonzero()[:, 1]
+    return places.view(len(mask), len(places) // max(len(mask), 1))
