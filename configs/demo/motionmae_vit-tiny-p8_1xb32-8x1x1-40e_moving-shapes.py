@@ -73,7 +73,11 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(
-        type='AdamW', lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05
+        type='AdamW',
+        lr=2e-3,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+        fused=True,
     ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,

@@ -39,6 +39,7 @@ optim_wrapper = dict(
         lr=1.5e-4 * batch_size / 256,
         betas=(0.9, 0.95),
         weight_decay=0.05,
+        fused=True,
     ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,

@@ -71,6 +71,7 @@ optim_wrapper = dict(
         lr=5e-4 * batch_size / 256,
         betas=(0.9, 0.999),
         weight_decay=0.05,
+        fused=True,
     ),
 )
 param_scheduler = [

@@ -1,5 +1,16 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .hooks import BadVideosHook, SeedIterHook
+from .hooks import (
+    BadVideosHook,
+    CompileBlocksHook,
+    DeferredRuntimeInfoHook,
+    SeedIterHook,
+)
 from .samplers import SeededSampler
 
-__all__ = ['BadVideosHook', 'SeedIterHook', 'SeededSampler']
+__all__ = [
+    'BadVideosHook',
+    'CompileBlocksHook',
+    'DeferredRuntimeInfoHook',
+    'SeedIterHook',
+    'SeededSampler',
+]

@@ -1,5 +1,12 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .bad_videos_hook import BadVideosHook
+from .compile_blocks_hook import CompileBlocksHook
+from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .seed_iter_hook import SeedIterHook
 
-__all__ = ['BadVideosHook', 'SeedIterHook']
+__all__ = [
+    'BadVideosHook',
+    'CompileBlocksHook',
+    'DeferredRuntimeInfoHook',
+    'SeedIterHook',
+]
