@@ -85,8 +85,9 @@ class PlainMotionMAE(MotionMAE):
         for block in decoder.blocks:
             x = block(x)
         x = decoder.norm(x)[:, -masked.size(1) :]
-        pixel = clip * self.data_preprocessor.std
-        pixel = (pixel + self.data_preprocessor.mean) / 255
+        # In float64: the mean of a constant tubelet, rounded to float32, would
+        # be off by more than the 1e-6 that its zero deviation is padded with.
+        pixel = videos['pixel'].double() / 255
         motion = pixel.diff(dim=2)
         motion = torch.cat((motion[:, :, :1], motion), dim=2)
         losses = {}
@@ -100,7 +101,7 @@ class PlainMotionMAE(MotionMAE):
             )
             mean = tubelets.mean(-1, keepdim=True)
             std = tubelets.var(-1, unbiased=True, keepdim=True).sqrt()
-            target = ((tubelets - mean) / (std + 1e-6)).flatten(2)
+            target = ((tubelets - mean) / (std + 1e-6)).flatten(2).float()
             losses[f'loss_{name}'] = F.mse_loss(
                 self.head.predictors[name](x), pick(target, masked)
             )
