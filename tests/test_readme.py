@@ -2,6 +2,7 @@
 """The README names files, targets and flags that exist."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -38,7 +39,7 @@ def test_make_targets_exist():
         word
         for command in COMMANDS
         if command.startswith('make ')
-        for word in command.split('#')[0].split()[1:]
+        for word in shlex.split(command, comments=True)[1:]
         if '=' not in word
     }
     assert {'demo', 'test'} <= targets

@@ -8,10 +8,7 @@ a loader's process that is measured.
 """
 
 import argparse
-import datetime
-import json
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,23 +24,29 @@ from benchmark_clips import (
     given_frames,
     given_videos,
 )
+from benchmark_machine import about_machine, this_run
 from benchmark_memory import EVERY, FEWEST, check_memory
+from benchmark_output import (
+    add_file_arguments,
+    count,
+    refuse_old_files,
+    write_files,
+)
 from benchmark_pipelines import Reading, our_path, stock_path
 from benchmark_report import (
     FRAME_FLOOR,
     NOTES,
     VIDEO_FLOOR,
-    about_machine,
     memory_markdown,
 )
-from benchmark_timing import measure, say
+from benchmark_rounds import say
+from benchmark_timing import measure
 from mmengine.registry import init_default_scope
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.command_line import run_tool
 from mmmotionmae.datasets.readers import READERS
-from mmmotionmae.fileio import complete_file
 
 # The memory check needs many samples, so they are small.
 SMALL_CLIP = dict(width=96, height=72, num_frames=40)
@@ -69,33 +72,33 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='also measure on raw frames: JPEG files of quality 95',
     )
-    add('--generate', type=_count, default=8, help='clips to generate')
+    add('--generate', type=count, default=8, help='clips to generate')
     add('--decoders', nargs='+', choices=list(READERS), default=list(READERS))
     add(
         '--repeats',
         nargs='+',
-        type=_count,
+        type=count,
         default=[1, 4],
         metavar='R',
         help='clips made of a video once it is decoded',
     )
-    add('--clip-len', type=_count, default=16, help='frames of a clip')
+    add('--clip-len', type=count, default=16, help='frames of a clip')
     add(
         '--frame-interval',
-        type=_count,
+        type=count,
         default=4,
         help='from one frame of a clip to the next',
     )
-    add('--size', type=_count, default=224, help='side of the clips, pixels')
+    add('--size', type=count, default=224, help='side of the clips, pixels')
     add(
         '--num-samples',
-        type=_count,
+        type=count,
         default=48,
         help='videos that each data path reads; whole batches',
     )
     add(
         '--batch-size',
-        type=_count,
+        type=count,
         default=8,
         help='videos in a batch; a round is a batch of every data path',
     )
@@ -107,22 +110,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--leak-check',
-        type=_count,
+        type=count,
         metavar='N',
         help='instead draw N samples in one loader process with each decoder '
         'and watch its memory; clips that are generated for it are small',
     )
-    add('--out', metavar='FILE.md', help='write the tables there, too')
-    add('--json', metavar='FILE.json', help='write all figures there')
-    add('--overwrite', action='store_true', help='replace files of an old run')
+    add_file_arguments(parser)
     return parser.parse_args(argv)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{value} is less than 1')
-    return value
 
 
 def benchmark(args: argparse.Namespace) -> dict[str, Any]:
@@ -137,11 +131,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: For files that exist or cannot be read.
     """
-    for file in (args.out, args.json):
-        if file and os.path.exists(file) and not args.overwrite:
-            raise UsageError(
-                f'{file!r} exists; add --overwrite to replace it.'
-            )
+    refuse_old_files([args.out, args.json], args.overwrite)
     if args.num_samples < args.batch_size:
         raise UsageError('--num-samples is less than one batch.')
     if args.leak_check and args.leak_check < FEWEST * EVERY:
@@ -155,22 +145,13 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
         else:
             result, text = _measure_speed(args, Path(folder))
     result = dict(
-        command=shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
-        date=datetime.datetime.now()
-        .astimezone()
-        .isoformat(timespec='seconds'),
+        **this_run(),
         cpus=os.cpu_count(),
         **about_machine(),
         settings=vars(args),
         **result,
     )
-    print(text)
-    if args.out:
-        with complete_file(Path(args.out)) as path:
-            path.write_text(f'{text}\n', encoding='utf-8')
-    if args.json:
-        with complete_file(Path(args.json)) as path:
-            path.write_text(json.dumps(result, indent=1), encoding='utf-8')
+    write_files(args, result, text)
     return dict(result, markdown=text)
 
 

@@ -1,29 +1,15 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Figures of the benchmark, and tables of them."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+from benchmark_figures import spread, table
 from benchmark_memory import LIMIT, MemoryCheck
 from benchmark_pipelines import STAGES
 
-PACKAGES = (
-    'mmmotionmae',
-    'mmaction2',
-    'mmcv-lite',
-    'mmengine',
-    'av',
-    'decord',
-    'opencv-python',
-    'numpy',
-    'torch',
-)
 Round = dict[str, float]  # milliseconds per clip, by stage
 
 
@@ -98,7 +84,7 @@ class Measured:
         if self.loader:
             head += ['loader, clips/s', 'loader, x stock']
         body = [_cells(row, len(head)) for row in rows]
-        parts = [f'**{self.about}**', _table(head, body)]
+        parts = [f'**{self.about}**', table(head, body)]
         if self.differences:
             parts += [f'{text}.' for text in self.differences]
         else:
@@ -144,12 +130,7 @@ def _cells(row: dict[str, Any], columns: int) -> list[str]:
 
 
 def _ratio(middle: float, quartiles: Sequence[float]) -> str:
-    return f'{middle:.2f} ({quartiles[0]:.2f} to {quartiles[1]:.2f})'
-
-
-def _table(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ['---'] + ['---:'] * (len(head) - 1), *body]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return spread((quartiles[0], middle, quartiles[1]))
 
 
 NOTES = (
@@ -183,41 +164,6 @@ def memory_markdown(checks: Sequence[MemoryCheck]) -> str:
             '**Memory of a loader process**, looked at every '
             f'{checks[0].every} samples; means of the first and the last '
             'quarter after a warm-up of a tenth',
-            _table([*head, f'within {LIMIT:.0%}'], body),
+            table([*head, f'within {LIMIT:.0%}'], body),
         ]
     )
-
-
-def about_machine() -> dict[str, Any]:
-    """Processor and versions."""
-    return dict(
-        cpu=_cpu_name(),
-        platform=platform.platform(),
-        python=platform.python_version(),
-        versions={name: _version(name) for name in PACKAGES},
-        ffmpeg={k: '.'.join(map(str, v)) for k, v in _libraries().items()},
-    )
-
-
-def _libraries() -> dict[str, tuple[int, ...]]:
-    return av.library_versions
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    try:
-        text = Path('/proc/cpuinfo').read_text()
-    except OSError:
-        return platform.processor()
-    names = [
-        line.partition(':')[2].strip()
-        for line in text.splitlines()
-        if line.startswith('model name')
-    ]
-    return names[0] if names else platform.processor()

@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Data paths measured in turn."""
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from benchmark_clips import Source
 from benchmark_floor import Floor
 from benchmark_pipelines import DataPath, Draw, Reading, compare
 from benchmark_report import Measured
+from benchmark_rounds import in_turn, say
 from torch.utils.data import DataLoader, Dataset
 
 LOADER_PASSES = 5
@@ -52,9 +52,7 @@ def measure(
         path.time(rounds[0])  # warm up
     for number, batch in enumerate(rounds):
         say(f'round {number + 1} of {num_rounds}')
-        # Whoever is first in one round is last in another.
-        turn = number % len(timed)
-        for path in timed[turn:] + timed[:turn]:
+        for path in in_turn(timed, number):
             figures[path.name].append(path.time(batch))
     return Measured(
         f'{source.about}; clips of {reading.clip_len} frames, interval '
@@ -140,8 +138,3 @@ def time_loaders(
                     len(draws) * path.repeats / seconds
                 )
     return rates
-
-
-def say(text: str) -> None:
-    """Tell how far it is, without getting into the tables."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,417 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""`tools/analysis/benchmark_training.py`, on a tiny network and clips."""
+
+import json
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+
+import mmengine.device.utils
+import pytest
+import torch
+from conftest import ROOT
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+
+sys.path.insert(0, str(ROOT / 'tools' / 'analysis'))
+
+import benchmark_training  # noqa: E402
+import training_setup  # noqa: E402
+from training_report import Figures, markdown  # noqa: E402
+from training_runs import (  # noqa: E402
+    EnoughSteps,
+    StepTimer,
+    clips_of,
+    whole_bursts,
+)
+from training_setup import Setting  # noqa: E402
+
+from mmmotionmae.apis import UsageError, load_config  # noqa: E402
+from mmmotionmae.models import MotionMAE  # noqa: E402
+
+CONFIG = 'configs/demo/motionmae_vit-tiny-p8_1xb16-16x2x1-40e_videos.py'
+CONFIG = str(ROOT / CONFIG)
+SIZE = 32
+SMALL = [
+    *('--cfg-options', 'model.backbone.depth=1', 'model.neck.depth=1'),
+    f'model.backbone.img_size={SIZE}',
+    f'train_dataloader.dataset.pipeline.5.input_size={SIZE}',
+    f'train_dataloader.dataset.pipeline.6.size={SIZE}',
+    *('--clip-size', '64', '48', '40', '--generate', '2'),
+    *('--device', 'cpu', '--clips-per-step', '4', '--warmup', '1'),
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_loggers(monkeypatch):
+    # Loggers of earlier tests write to streams that pytest has closed.
+    MMLogger._instance_dict.clear()
+    yield
+    MMLogger._instance_dict.clear()
+
+
+def run(*argv, config=CONFIG, small=SMALL):
+    argv = [config, *small, *map(str, argv)]
+    return benchmark_training.benchmark(benchmark_training.parse_args(argv))
+
+
+# ----------------------------------------------------------------- verdict
+
+
+def figures(loader, model, workers=2, cpus=8, **kwargs):
+    return Figures(
+        Setting(4, workers),
+        8,
+        cpus,
+        loader=[loader / 2, loader, loader * 3],
+        model=[model, model, model / 5],
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize(
+    'loader,model,bottleneck',
+    [
+        (100, 200, 'data'),
+        (100, 112, 'data'),
+        (100, 109, 'neither'),
+        (109, 100, 'neither'),
+        (112, 100, 'model'),
+        (500, 100, 'model'),
+    ],
+)
+def test_bottleneck(loader, model, bottleneck):
+    one = figures(loader, model)
+    assert one.loader_speed == loader and one.model_speed == model
+    assert one.bottleneck == bottleneck
+
+
+@pytest.mark.parametrize(
+    'workers,cpus,per_core,cores',
+    [
+        (2, 8, 50, 6),  # a core for each process
+        (8, 4, 25, 12),  # processes share cores
+        (0, 8, 100, 3),  # the training process itself
+    ],
+)
+def test_cores(workers, cpus, per_core, cores):
+    one = figures(100, 300, workers, cpus, wanted=301)
+    assert one.per_core == per_core
+    assert one.cores_for(one.model_speed) == cores
+    assert one.cores_for(one.wanted) == cores + 1
+    # Not one more because of rounding.
+    assert figures(0.1, 1, 1).cores_for(0.1 * 3) == 3
+
+
+def test_verdict():
+    assert figures(100, 300).verdict() == (
+        'R = 4, 2 workers: loading limits (loader 100.0, model 300.0 clips/s).'
+    )
+    one = figures(100, 300, trainer=97.0, shared_cpus=True)
+    assert one.verdict().endswith(
+        'the trainer reaches 97% of the slower side.'
+    )
+    one = figures(300, 100, trainer=60.0, shared_cpus=True)
+    assert one.share_of_limit == pytest.approx(0.6)
+    assert 'the model limits' in one.verdict()
+    assert one.verdict().endswith('(here both run on the same cores).')
+    one = figures(300, 100, workers=0, trainer=60.0)
+    assert one.verdict().endswith('(one process loads and trains in turn).')
+
+
+def test_table():
+    one = figures(100, 300, wanted=1000.0, trainer=97.4, waiting=0.666)
+    text = markdown([one])
+    assert '| cores for 1000 clips/s |' in text
+    assert (
+        '| 4 | 2 | 8 | 100.0 (75.0 to 200.0) | 50.0 | 300.0 (180.0 to 300.0) '
+        '| 97.4 | 67% | data | 6 | 20 |'
+    ) in text
+    assert 'or 1000 clips per second;' in text
+
+
+def test_cores_for_each_number_of_repeats():
+    ones = [
+        Figures(Setting(repeats, workers), 8, 4, wanted=200.0, loader=[speed])
+        for repeats, workers, speed in [(1, 1, 10), (1, 2, 16), (4, 2, 50)]
+    ]
+    line = (
+        '- To feed 200 clips/s a loader needs this many cores: 20 with R = 1 '
+        'or 8 with R = 4; there are 4 here.'
+    )
+    assert markdown(ones).endswith(line)
+    here = figures(100, 300)
+    assert 'To feed 300 clips/s' in markdown([here])
+
+
+def test_table_of_the_loader_alone():
+    one = Figures(Setting(1, 2), 8, 2, loader=[50.0, 50.0])
+    text = markdown([one])
+    assert one.verdict() == '' and one.bottleneck is None
+    assert 'To feed' not in text
+    assert text.splitlines()[2] == (
+        '| 1 | 2 | 8 | 50.0 (50.0 to 50.0) | 25.0 |  |  |  |  |  |'
+    )
+    alone = Figures(Setting(1, 2), 8, 2, model=[50.0], wanted=3.0)
+    assert alone.cores_for(3.0) is None and alone.per_core is None
+
+
+# ------------------------------------------------------------------- parts
+
+
+def test_whole_bursts():
+    numbers = [whole_bursts(10, workers) for workers in (0, 1, 3, 4, 16)]
+    assert numbers == [10, 10, 12, 12, 16]
+    assert whole_bursts(0, 4) == 4
+
+
+def test_step_timer(monkeypatch):
+    now = iter(range(100))  # a second between two looks at the clock
+    monkeypatch.setattr(time, 'perf_counter', lambda: float(next(now)))
+    timer = StepTimer(torch.device('cpu'), num_steps=3, warmup=2)
+    batch = dict(inputs=[torch.zeros(2, 1), torch.zeros(3, 1)])
+    assert clips_of(batch) == 5
+    with pytest.raises(EnoughSteps):
+        for step in range(10):
+            timer.before_train_iter(None, step, batch)
+            timer.after_train_iter(None, step, batch)
+    assert timer.steps == 5 and timer.clips == 15
+    # Each step looks once before it and once after it.
+    assert timer.end - timer.start == 6 and timer.waited == 3
+
+
+def test_setting_changes_the_loader():
+    cfg = load_config(str(ROOT / benchmark_training.DEFAULT))
+    assert training_setup.clips_per_video(cfg) == 4
+    training_setup.apply_setting(cfg, Setting(1, 0), 6)
+    loader = cfg.train_dataloader
+    assert loader.batch_size == 6 and loader.num_workers == 0
+    assert loader.dataset.num_repeats == 1 and not loader.persistent_workers
+    assert loader.collate_fn == dict(type='pseudo_collate')
+    training_setup.apply_setting(cfg, Setting(3, 5), 6)
+    assert loader.batch_size == 2 and loader.num_workers == 5
+    assert loader.collate_fn == dict(type='repeat_pseudo_collate')
+    with pytest.raises(UsageError, match='6 clips cannot have 4'):
+        training_setup.apply_setting(cfg, Setting(4, 5), 6)
+    loader.dataset.type = 'VideoDataset'
+    with pytest.raises(UsageError, match='needs a RobustVideoDataset'):
+        training_setup.apply_setting(cfg, Setting(2, 5), 6)
+
+
+def test_data_set_within_wrappers():
+    inner = dict(type='RobustVideoDataset', pipeline=[], num_repeats=2)
+    outer = dict(type='RepeatDataset', times=2, dataset=inner)
+    cfg = Config(dict(train_dataloader=dict(dataset=outer)))
+    assert training_setup.clips_per_video(cfg) == 2
+    for bad in (Config(), Config(dict(train_dataloader=None))):
+        with pytest.raises(UsageError, match='needs a train_dataloader'):
+            training_setup.data_set_of(bad)
+
+
+def test_precision():
+    cfg = load_config(str(ROOT / benchmark_training.DEFAULT))
+    training_setup.set_mixed_precision(cfg, None)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    training_setup.set_mixed_precision(cfg, 'off')
+    assert cfg.optim_wrapper.type == 'OptimWrapper'
+    assert not {'dtype', 'loss_scale'} & set(cfg.optim_wrapper)
+    training_setup.set_mixed_precision(cfg, 'bf16')
+    assert cfg.optim_wrapper.dtype == 'bfloat16'
+
+
+def test_no_checkpoint_is_read(tmp_path):
+    init = dict(type='Pretrained', checkpoint='missing.pth')
+    backbone = dict(type='VisionTransformer', init_cfg=init)
+    cfg = Config(dict(model=dict(backbone=backbone), load_from='missing.pth'))
+    training_setup.without_side_effects(cfg, tmp_path)
+    assert cfg.model.backbone.init_cfg is None and cfg.load_from is None
+
+
+def test_device_of_mmengine(monkeypatch):
+    monkeypatch.setattr(mmengine.device.utils, 'DEVICE', 'cuda')
+    with training_setup.on_device(torch.device('cpu')):
+        assert get_device() == 'cpu'
+    assert get_device() == 'cuda'
+
+
+# -------------------------------------------------------------------- runs
+
+
+def test_run(tmp_path):
+    files = [f'--out={tmp_path}/a.md', f'--json={tmp_path}/a.json']
+    result = run(
+        *('--repeats', 2, '--num-workers', 1, 0, *files),
+        *('--num-steps', 3, '--gpu-clips-per-second', 5000),
+    )
+    text = (tmp_path / 'a.md').read_text()
+    assert text == result['markdown'] + '\n'
+    rows = json.loads((tmp_path / 'a.json').read_text())['rows']
+    settings = [dict(repeats=2, num_workers=workers) for workers in (0, 1)]
+    assert [row['setting'] for row in rows] == settings
+    for row in rows:
+        assert row['clips_per_step'] == 4
+        assert len(row['loader']) == len(row['model']) == 3
+        slower = min(row['loader_speed'], row['model_speed'])
+        assert row['trainer'] == pytest.approx(slower * row['share_of_limit'])
+        assert 0 < row['waiting'] < 1
+        cores = 5000 / row['per_core']
+        assert cores <= row['cores_for_wanted'] < cores + 1
+        assert row['verdict'] in text
+    assert '2 generated clips, 64x48' in text
+    assert result['device'] == 'cpu' and result['settings']['num_steps'] == 3
+    assert not multiprocessing.active_children()
+
+
+def slow_loading():
+    options = ['train_dataloader.dataset.pipeline.3.type=SlowDecode']
+    return [SMALL[0], *options, *SMALL[1:]]
+
+
+@TRANSFORMS.register_module()
+class SlowDecode(BaseTransform):
+    def __init__(self):
+        self.decode = TRANSFORMS.build(dict(type='VideoDecode'))
+
+    def transform(self, results):
+        time.sleep(0.1)
+        return self.decode(results)
+
+
+@pytest.mark.parametrize(
+    'workers', [pytest.param(0, marks=pytest.mark.slow), 2]
+)
+def test_slow_loading_is_the_bottleneck(workers):
+    (row,) = run(
+        *('--num-workers', workers, '--num-steps', 4, '--repeats', 1),
+        *('--clips-per-step', 2),
+        small=slow_loading(),
+    )['rows']
+    # At most ten clips per second out of each process, but for bursts that
+    # come quicker since the one before was late.
+    most = 10 * max(workers, 1)
+    assert most / 2 < row['loader_speed'] < 1.2 * most
+    assert row['per_core'] < 12 and row['bottleneck'] == 'data'
+    assert row['model_speed'] > 1.2 * most  # was not slowed down
+    # A few steps: what the loader has in store is a part of them.
+    assert row['trainer'] < 1.3 * most and row['waiting'] > 0.5
+    assert row['cores_for_model'] > max(workers, 1)
+
+
+def test_repeats_load_less_often():
+    rows = run(
+        *('--repeats', 1, 4, '--num-workers', 0, '--measure', 'loader'),
+        *('--num-steps', 2),
+        small=slow_loading(),
+    )['rows']
+    assert rows[0]['loader_speed'] < 10  # no processes, no bursts
+    assert 15 < rows[1]['loader_speed'] < 40
+    assert [row['model'] for row in rows] == [[], []]
+    assert [row['trainer'] for row in rows] == [None, None]
+
+
+def test_slow_model_is_the_bottleneck(monkeypatch):
+    loss = MotionMAE.loss
+
+    def slow(self, *args, **kwargs):
+        time.sleep(0.2)
+        return loss(self, *args, **kwargs)
+
+    monkeypatch.setattr(MotionMAE, 'loss', slow)
+    (row,) = run('--num-workers', 1, '--num-steps', 3)['rows']
+    # No more than four clips in a fifth of a second.
+    assert 5 < row['model_speed'] < 20 and row['bottleneck'] == 'model'
+    assert row['trainer'] < 20
+    assert row['waiting'] < 0.5 and row['cores_for_model'] == 1
+
+
+def test_all_hooks_of_the_config_run(monkeypatch):
+    from mmengine.hooks import LoggerHook, ParamSchedulerHook
+
+    calls = []
+    for hook in (LoggerHook, ParamSchedulerHook):
+        original = hook.after_train_iter
+
+        def call(self, *args, hook=hook, original=original, **kwargs):
+            calls.append(hook.__name__)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(hook, 'after_train_iter', call)
+    run('--measure', 'trainer', '--num-steps', 2, '--num-workers', 0)
+    assert calls.count('LoggerHook') == 3  # one of them warms up
+    assert calls.count('ParamSchedulerHook') == 3
+
+
+def test_no_epoch_ends_while_it_is_timed(monkeypatch):
+    from mmmotionmae.engine.hooks import BadVideosHook
+
+    def fail(*args):
+        raise AssertionError('an epoch has ended')
+
+    monkeypatch.setattr(BadVideosHook, 'after_train_epoch', fail)
+    run('--num-steps', 4, '--num-workers', 2, '--measure', 'trainer')
+
+
+def test_data_of_the_config(tmp_path):
+    generated = SMALL.index('--generate')
+    small = SMALL[:generated] + SMALL[generated + 2 :]
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        run(config=_with_data('nowhere', tmp_path), small=small)
+    videos = tmp_path / 'videos'
+    training_setup.generate(videos, 8, width=64, height=48, num_frames=40)
+    result = run(
+        *('--measure', 'loader', '--num-steps', 3),
+        config=_with_data(videos, tmp_path),
+        small=small,
+    )
+    assert 'the data of the config' in result['markdown']
+    # Three batches, and one before them, out of epochs of two.
+    assert len(result['rows'][0]['loader']) == 3
+
+
+def _with_data(folder, tmp_path):
+    cfg = Config.fromfile(CONFIG)
+    cfg.train_dataloader.dataset.data_prefix.video = str(folder)
+    path = tmp_path / 'config.py'
+    cfg.dump(path)
+    return str(path)
+
+
+# --------------------------------------------------- what a user gets wrong
+
+
+def test_mistakes(tmp_path, monkeypatch, capsys):
+    old = tmp_path / 'old'
+    old.write_text('precious')
+    for flag in ('--out', '--json'):
+        with pytest.raises(UsageError, match='old.*--overwrite'):
+            run(f'{flag}={old}')
+    assert old.read_text() == 'precious'
+    with pytest.raises(UsageError, match='4 clips cannot have 3 clips of'):
+        run('--repeats', 3)
+    with pytest.raises(UsageError, match='fp16 needs a GPU'):
+        run('--amp', 'fp16')
+    for bad in (['--num-workers', '-1'], ['--gpu-clips-per-second', '0']):
+        with pytest.raises(SystemExit):
+            benchmark_training.parse_args(bad)
+    monkeypatch.setattr(sys, 'argv', ['tool', 'missing.py'])
+    capsys.readouterr()
+    assert benchmark_training.main() == 2
+    error = capsys.readouterr().err
+    assert error == "error: There is no config file 'missing.py'.\n"
+
+
+def test_default_config():
+    args = benchmark_training.parse_args([])
+    cfg = load_config(str(ROOT / benchmark_training.DEFAULT))
+    cpu = torch.device('cpu')
+    workers, clips = benchmark_training._defaults(args, cfg, cpu)
+    assert clips == 4 and workers[0] <= benchmark_training.usable_cpus()
+    gpu = torch.device('cuda')
+    assert benchmark_training._defaults(args, cfg, gpu)[1] == 64
+    args = benchmark_training.parse_args(['config', '--num-workers', '1', '7'])
+    assert benchmark_training._defaults(args, cfg, cpu) == ([1, 7], 64)
+    assert Path(ROOT / benchmark_training.DEFAULT).is_file()
