@@ -177,10 +177,11 @@ def test_counted_operations_are_those_of_visible_and_masked_tokens(
         + block_flops(NARROW, TOKENS, MASKED)
     )
     predictions = 2 * 2 * MASKED * NARROW * VALUES
-    errors = 2 * 2 * MASKED * VALUES  # sums of squares, as products
+    # Sums of squares, of targets and errors, are computed as products.
+    squares = 2 * 2 * 2 * MASKED * VALUES
     assert counts['backbone'] == backbone
     assert counts['neck'] == neck
-    assert counts['total'] == backbone + neck + predictions + errors
+    assert counts['total'] == backbone + neck + predictions + squares
 
 
 def test_options_that_save_operations(tiny_model):

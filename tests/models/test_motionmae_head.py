@@ -106,6 +106,41 @@ def test_squared_error_and_its_gradient(dtype):
     (reference,) = torch.autograd.grad((expected * weight).sum(), pred)
     assert grad.dtype == dtype
     torch.testing.assert_close(grad, reference)
+    overwritten = target.clone()
+    torch.testing.assert_close(squared_error(pred, overwritten, True), error)
+    torch.testing.assert_close(overwritten, (pred - target).detach().float())
+
+
+@pytest.mark.parametrize('criterion', ['L1', 'smooth_L1', 'L2'])
+def test_every_criterion_sees_the_target(criterion):
+    head = build_head(
+        motion_weight=0.0,
+        loss=dict(type='MaskedReconstructionLoss', criterion=criterion),
+    )
+    video = torch.rand(1, 3, 4, 8, 8)
+    mask = torch.ones(1, 8, dtype=torch.bool)
+    tokens = dict(pixel=torch.randn(1, 8, 6))
+    losses = head.loss(tokens, dict(pixel=video), mask)
+    target = naive_target(video, split_mask(mask).masked, 'tubelet', 2, 4)
+    function = dict(
+        L1=torch.nn.functional.l1_loss,
+        smooth_L1=torch.nn.functional.smooth_l1_loss,
+        L2=torch.nn.functional.mse_loss,
+    )[criterion]
+    expected = function(head(tokens)['pixel'], target.flatten(2))
+    torch.testing.assert_close(
+        losses['loss_pixel'], expected, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize('level', [1, 100, 255])
+@pytest.mark.parametrize('patch_size', [4, 6])
+def test_a_constant_tubelet_of_integers_is_exactly_zero(level, patch_size):
+    video = torch.full((1, 3, 2, patch_size, patch_size), level).byte()
+    masked = torch.zeros(1, 1, dtype=torch.int64)
+    target = build_target(video, masked, 'tubelet', 2, patch_size)
+    assert not target.values.any() and not target.square.any()
+    assert target.mean.unique().item() == pytest.approx(level / 255)
 
 
 @pytest.mark.parametrize('norm', ['tubelet', 'clip', 'none'])

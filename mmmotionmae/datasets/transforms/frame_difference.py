@@ -53,11 +53,11 @@ class FrameDifference(BaseTransform):
         """Take the difference along the frames of a clip.
 
         Args:
-            clip: Of any shape, with frames of any signed dtype and unit.
+            clip: Of any shape: uint8, or signed of any dtype and unit.
             dim: The dimension of the frames.
 
         Returns:
-            Same shape, dtype and unit.
+            Same shape and unit; int16 for uint8, else the same dtype.
 
         Examples:
             >>> clip = torch.tensor([0., .5, .25])
@@ -70,13 +70,12 @@ class FrameDifference(BaseTransform):
                 f'A clip of {num_frames} frames has no difference of frames '
                 f'{self.gap} apart.'
             )
-        motion = torch.empty_like(clip)
-        later = motion.narrow(dim, self.gap, num_frames - self.gap)
-        torch.sub(
-            clip.narrow(dim, self.gap, num_frames - self.gap),
-            clip.narrow(dim, 0, num_frames - self.gap),
-            out=later,
+        # In place, for fresh memory costs more than the difference itself.
+        motion = (
+            clip.to(torch.int16) if clip.dtype == torch.uint8 else clip.clone()
         )
+        later = motion.narrow(dim, self.gap, num_frames - self.gap)
+        later.sub_(clip.narrow(dim, 0, num_frames - self.gap))
         if self.mode == 'absolute':
             later.abs_()
         first = motion.narrow(dim, 0, self.gap)
@@ -115,7 +114,7 @@ class FrameDifference(BaseTransform):
         return results
 
     def _of_uint8(self, frames: np.ndarray, dim: int) -> np.ndarray:
-        levels = torch.from_numpy(frames.astype(np.int16))
+        levels = torch.from_numpy(np.ascontiguousarray(frames))
         return self.difference(levels, dim).float().div_(255).numpy()
 
     def __repr__(self) -> str:

@@ -109,9 +109,7 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
             batch = batch.flip(1)
         videos = dict(pixel=batch) if 'pixel' in self.targets else {}
         if 'motion' in self.targets:
-            videos['motion'] = self.frame_difference.difference(
-                batch.to(torch.int16), dim=2
-            )
+            videos['motion'] = self.frame_difference.difference(batch, dim=2)
         clip = batch.float().sub_(self.mean).div_(self.std)
         return dict(
             inputs=dict(clip=clip, mask=split, videos=videos),

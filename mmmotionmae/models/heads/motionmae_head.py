@@ -49,7 +49,9 @@ class MotionMAEHead(BaseModule):
         moving_threshold (float): A tubelet counts as moving if the root mean
             square of its motion is above this, in units of the [0, 1] pixel
             range. Only for the log. Defaults to 0.02, about 5 grey levels.
-        loss (dict): Config of the loss. Defaults to the mean squared error.
+        loss (dict): Config of the loss, a module that takes prediction,
+            target (B, M, K) and the squared error of each token (B, M).
+            Defaults to the mean squared error.
         init_cfg (dict or list[dict], optional): Initialisation. Defaults to
             Xavier uniform for linear layers, as in VideoMAE.
 
@@ -146,7 +148,11 @@ class MotionMAEHead(BaseModule):
         for name, pred in self(tokens).items():
             target = self._target(name, videos[name], masked)
             values = target.values.flatten(2)
-            residual = squared_error(pred, values)
+            residual = squared_error(
+                pred,
+                values,
+                overwrite=not getattr(self.loss_module, 'needs_values', True),
+            )
             losses[f'loss_{name}'] = self.weights[name] * self.loss_module(
                 pred, values, residual
             )

@@ -38,6 +38,11 @@ class MaskedReconstructionLoss(nn.Module):
         self.criterion = criterion
         self.loss_weight = loss_weight
 
+    @property
+    def needs_values(self) -> bool:
+        """Whether the squared error alone is not enough."""
+        return self.criterion != 'L2'
+
     def forward(
         self,
         pred: Tensor,

@@ -13,8 +13,10 @@ from torch.autograd.function import once_differentiable
 
 class _SquaredError(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pred: Tensor, target: Tensor) -> Tensor:
-        error = pred.float() - target
+    def forward(
+        ctx: Any, pred: Tensor, target: Tensor, overwrite: bool
+    ) -> Tensor:
+        error = torch.sub(pred, target, out=target if overwrite else None)
         ctx.save_for_backward(error)
         ctx.dtype = pred.dtype
         # A dot product: no squares in memory.
@@ -22,12 +24,14 @@ class _SquaredError(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (error,) = ctx.saved_tensors
-        return (error * (2 * grad[..., None])).to(ctx.dtype), None
+        return (error * (2 * grad[..., None])).to(ctx.dtype), None, None
 
 
-def squared_error(pred: Tensor, target: Tensor) -> Tensor:
+def squared_error(
+    pred: Tensor, target: Tensor, overwrite: bool = False
+) -> Tensor:
     """The squared error of each token, summed over its values.
 
     In float32, and with one tensor of that size kept for the backward pass.
@@ -35,12 +39,13 @@ def squared_error(pred: Tensor, target: Tensor) -> Tensor:
     Args:
         pred: (B, M, K), any float dtype.
         target: (B, M, K), float32. Has no gradient.
+        overwrite: Put the error in the place of the target, to save memory.
 
     Returns:
         (B, M), float32.
     """
     with torch.autocast(pred.device.type, enabled=False):
-        return _SquaredError.apply(pred, target)
+        return _SquaredError.apply(pred, target, overwrite)
 
 
 def explained_variance(

@@ -73,11 +73,10 @@ def build_target(
     Returns:
         The target and its statistics.
     """
-    values = in_pixel_range(
-        select_tubelets(video, masked, tubelet_size, patch_size)
-    )
+    values = select_tubelets(video, masked, tubelet_size, patch_size)
     if norm == 'tubelet':
         return _normalise_tubelets(values)
+    values = in_pixel_range(values)
     size = values[0, 0].numel()
     energy = values.flatten(2).norm(dim=-1) / size**0.5
     if norm == 'clip':
@@ -95,26 +94,26 @@ def build_target(
 
 
 def _normalise_tubelets(values: Tensor) -> Target:
-    """Normalise each tubelet in one pass over it.
+    """Normalise each tubelet, in place once it is float.
 
-    Layer normalisation gives (x - mean) / root, root = sqrt(variance + eps)
-    with the biased variance; from mean and root follows all else.
+    Levels are normalised as levels, since the mean of integers is exact: that
+    of a constant tubelet, rounded, is easily off by more than the 1e-6 that
+    its zero deviation is padded with.
 
     Args:
-        values: (B, M, C, P).
+        values: (B, M, C, P): levels (uint8, int16), or float32.
     """
-    eps = 1e-14
+    unit = 1.0 if values.is_floating_point() else 255.0
     size = values.size(-1)
-    values, mean, inverse_root = torch.native_layer_norm(
-        values, (size,), None, None, eps
-    )
-    root = inverse_root.reciprocal()
-    variance = (root.square() - eps).clamp_(min=0)
-    std = (variance * (size / max(size - 1, 1))).sqrt_() + 1e-6
-    scale = root / std
-    energy = (variance + mean.square()).mean((2, 3)).sqrt_()
-    # The biased variance of the normalised values, times their number.
-    square = (variance / std.square()).sum((2, 3)) * size
-    return Target(
-        values.mul_(scale), mean, std, energy, torch.zeros_like(square), square
-    )
+    # `select_tubelets` has made a copy.
+    values = values.float()
+    mean = values.mean(-1, keepdim=True)
+    values.sub_(mean)
+    # A dot product: no squares in memory.
+    total = torch.einsum('bmcp,bmcp->bmc', values, values)[..., None]
+    std = (total / max(size - 1, 1)).sqrt_() + 1e-6 * unit
+    energy = (total / size + mean.square()).mean((2, 3)).sqrt_() / unit
+    square = (total / std.square()).sum((2, 3))
+    values.div_(std)
+    mean, std = mean / unit, std / unit
+    return Target(values, mean, std, energy, torch.zeros_like(square), square)
