@@ -82,7 +82,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--num-frames', type=count, default=16, help='frames of a clip')
     add('--img-size', type=count, default=224, help='side of a frame, pixels')
     add('--rounds', type=count, default=12, help='steps of each that count')
-    add('--device', choices=['cpu', 'cuda'], default='cpu')
+    add(
+        '--device',
+        choices=['cpu', 'cuda'],
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+    )
     add('--threads', type=count, help='threads (default: as PyTorch has it)')
     add(
         '--peak-tflops',
