@@ -298,7 +298,6 @@ def test_a_step_allocates_less_than_the_plain_one(tiny_model):
 def test_what_a_step_keeps_for_its_backward_pass(tiny_model):
     """Activations per token of a block: 11 widths, not 16."""
     model = tiny_model(backbone=dict(depth=8))
-    data = model.data_preprocessor(batch_of(4), training=True)
     parameters = {p.data_ptr() for p in model.parameters()}
     kept = {}
 
@@ -317,7 +316,6 @@ def test_what_a_step_keeps_for_its_backward_pass(tiny_model):
                 x = block(x)
         return sum(kept.values())
 
-    del data
     per_block = (saved(8) - saved(4)) / 4
     one_width = 4 * 4 * VISIBLE * WIDTH
     # Two inputs and outputs of norms, q, k, v, the attended, and four widths

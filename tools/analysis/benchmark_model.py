@@ -82,11 +82,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--num-frames', type=count, default=16, help='frames of a clip')
     add('--img-size', type=count, default=224, help='side of a frame, pixels')
     add('--rounds', type=count, default=12, help='steps of each that count')
-    add(
-        '--device',
-        choices=['cpu', 'cuda'],
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-    )
     add('--threads', type=count, help='threads (default: as PyTorch has it)')
     add(
         '--peak-tflops',
@@ -94,6 +89,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='TFLOP/s of the machine at best (default: known or measured)',
     )
     add('--no-memory', action='store_true', help='do not measure memory')
+    add(
+        '--device',
+        choices=['cpu', 'cuda'],
+        help='None: cuda if there is one',
+    )
     add_file_arguments(parser, '--markdown')
     return parser.parse_args(argv)
 
@@ -113,17 +113,17 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     refuse_old_files([args.out, args.json], args.overwrite)
     init_default_scope('mmaction')
     device = find_device(args.device)
-    if args.compile and args.device == 'cpu' and not _has_compiler():
+    if args.compile and device.type == 'cpu' and not _has_compiler():
         raise UsageError('--compile needs a C++ compiler, g++ or clang++.')
     if args.threads:
         torch.set_num_threads(args.threads)
-    setups = {name: _setup(name, args) for name in args.sizes}
+    setups = {name: _setup(name, args, device.type) for name in args.sizes}
     chosen = {mode: choose(mode, args, setups) for mode in args.mode}
-    if args.device == 'cuda':
+    if device.type == 'cuda':
         torch.backends.cudnn.benchmark = True  # as the official code has it
     peak, source = args.peak_tflops, 'as given'
     if peak is None:
-        peak, source = peak_tflops(args.device)
+        peak, source = peak_tflops(device.type)
     tables = [
         measure(mode, name, setup, chosen[mode], peak, args)
         for mode in args.mode
@@ -216,13 +216,13 @@ def measure(
     )
 
 
-def _setup(name: str, args: argparse.Namespace) -> Setup:
+def _setup(name: str, args: argparse.Namespace, device: str) -> Setup:
     setup = Setup(
         SIZES[name],
         args.batch_size,
         args.num_frames,
         args.img_size,
-        args.device,
+        device,
         args.threads,
         checkout=args.videomae_checkout,
         hf_attention=args.hf_attention,
