@@ -456,7 +456,7 @@ def test_commands_of_the_guides(tool):
     """They have the arguments that the tools take."""
     data = TOOL.parent
     guides = [data / 'README.md', *data.glob('*/README.md')]
-    assert len(guides) == 6
+    assert len(guides) == 8
     text = '\n'.join(guide.read_text(encoding='utf-8') for guide in guides)
     commands = re.findall(
         rf'^ *python tools/data/{tool}\.py (.*)$',

@@ -1,10 +1,19 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .robust_video_dataset import RobustVideoDataset, TooManyBadVideosError
+from .sequences import (
+    DAVISDataset,
+    JHMDBDataset,
+    SequenceDataset,
+    VIPDataset,
+)
 from .transforms import (
     DecodeToMemory,
     FormatClip,
     FrameDifference,
     FrameMasking,
+    LoadMasks,
+    LoadSequence,
+    PackSequence,
     RandomMasking,
     SeedSample,
     TubeMasking,
@@ -13,15 +22,22 @@ from .transforms import (
 )
 
 __all__ = [
+    'DAVISDataset',
     'DecodeToMemory',
     'FormatClip',
     'FrameDifference',
     'FrameMasking',
+    'JHMDBDataset',
+    'LoadMasks',
+    'LoadSequence',
+    'PackSequence',
     'RandomMasking',
     'RobustVideoDataset',
     'SeedSample',
+    'SequenceDataset',
     'TooManyBadVideosError',
     'TubeMasking',
+    'VIPDataset',
     'VideoDecode',
     'VideoInit',
 ]

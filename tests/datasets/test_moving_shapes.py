@@ -23,13 +23,13 @@ from mmmotionmae.datasets.moving_shapes import (
     DIRECTIONS,
     MOTIONS,
     Scene,
-    davis_palette,
     render,
     sample_scene,
     sample_vos_scene,
     write_dataset,
     write_video,
 )
+from mmmotionmae.datasets.sequences.masks import PALETTE
 
 Array = npt.NDArray[Any]
 SMALL: dict[str, Any] = dict(
@@ -379,21 +379,6 @@ def test_bad_arguments(
 # Video object segmentation
 
 
-def test_palette() -> None:
-    palette = davis_palette()
-    assert palette.shape == (256, 3) and palette.dtype == np.uint8
-    assert palette[[0, 1, 2, 3, 4, 8, 21, 255]].tolist() == [
-        [0, 0, 0],
-        [128, 0, 0],
-        [0, 128, 0],
-        [128, 128, 0],
-        [0, 0, 128],
-        [64, 0, 0],
-        [128, 64, 128],
-        [224, 224, 192],
-    ]
-
-
 def test_davis_layout(root: Path) -> None:
     davis = root / 'davis'
     names = (davis / 'ImageSets/2017/val.txt').read_text().split()
@@ -414,7 +399,7 @@ def test_davis_layout(root: Path) -> None:
                     assert ids == list(range(num_objects + 1))
                 assert set(ids) <= set(range(num_objects + 1))
                 palette = np.array(mask.getpalette()).reshape(-1, 3)
-                assert np.array_equal(palette, davis_palette()[: len(palette)])
+                assert np.array_equal(palette, PALETTE[: len(palette)])
                 assert len(palette) > num_objects
 
 

@@ -8,7 +8,7 @@ motions themselves: rotation never uses the disc, and in ``approach`` and
 ``recede`` the size is distributed alike only at the middle of the video.
 """
 
-from .files import davis_palette, write_dataset, write_video
+from .files import write_dataset, write_video
 from .scenes import (
     DIRECTIONS,
     MOTIONS,
@@ -26,7 +26,6 @@ __all__ = [
     'SHAPES',
     'MovingObject',
     'Scene',
-    'davis_palette',
     'render',
     'sample_scene',
     'sample_vos_scene',

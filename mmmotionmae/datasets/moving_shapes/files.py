@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...fileio import complete_file
+from ..sequences.masks import write_mask
 from .scenes import (
     DIRECTIONS,
     MOTIONS,
@@ -84,16 +85,6 @@ def write_video(
             container.mux(stream.encode(None))
 
 
-def davis_palette() -> UInt8Array:
-    """The PASCAL VOC palette that DAVIS uses, RGB, uint8 (256, 3)."""
-    index = np.arange(256, dtype=np.uint8)[:, None]
-    bits = np.unpackbits(index, axis=1, bitorder='little')
-    # Bits 0, 3, 6 go to red, 1, 4, 7 to green, 2, 5 to blue; lowest first
-    # to the top of the channel.
-    bits = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)
-    return np.array([128, 64, 32], np.uint8) @ bits
-
-
 def _write_davis(
     root: Path, name: str, frames: UInt8Array, masks: UInt8Array
 ) -> None:
@@ -101,12 +92,9 @@ def _write_davis(
     images = root / 'davis/JPEGImages/480p' / name
     annotations = root / 'davis/Annotations/480p' / name
     images.mkdir(parents=True, exist_ok=True)
-    annotations.mkdir(parents=True, exist_ok=True)
     for t, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
         Image.fromarray(frame).save(images / f'{t:05d}.jpg', quality=95)
-        picture = Image.fromarray(mask)
-        picture.putpalette(davis_palette().tobytes())  # mode 'L' to 'P'
-        picture.save(annotations / f'{t:05d}.png')
+        write_mask(annotations / f'{t:05d}.png', mask)
 
 
 def _check_arguments(arguments: dict[str, Any]) -> None:

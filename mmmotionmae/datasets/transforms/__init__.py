@@ -4,12 +4,16 @@ from .frame_difference import FrameDifference
 from .loading import DecodeToMemory, VideoDecode, VideoInit
 from .masking import FrameMasking, RandomMasking, TubeMasking
 from .seeding import SeedSample
+from .sequence import LoadMasks, LoadSequence, PackSequence
 
 __all__ = [
     'DecodeToMemory',
     'FormatClip',
     'FrameDifference',
     'FrameMasking',
+    'LoadMasks',
+    'LoadSequence',
+    'PackSequence',
     'RandomMasking',
     'SeedSample',
     'TubeMasking',
