@@ -1,21 +1,36 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .backbones import FusedVisionTransformer, MotionMAEViT
+from .backbones import FusedVisionTransformer, MotionMAEViT, RawPixels
 from .data_preprocessors import (
     AugmentingDataPreprocessor,
     MotionMAEDataPreprocessor,
+    SequenceDataPreprocessor,
 )
 from .heads import MotionMAEHead
 from .losses import MaskedReconstructionLoss
 from .motionmae import MotionMAE
 from .necks import MotionMAEDecoder
+from .vos import (
+    CopyFirstMask,
+    GridOracle,
+    KeypointCodec,
+    LabelPropagation,
+    SegmentationCodec,
+)
 
 __all__ = [
     'AugmentingDataPreprocessor',
+    'CopyFirstMask',
     'FusedVisionTransformer',
+    'GridOracle',
+    'KeypointCodec',
+    'LabelPropagation',
     'MaskedReconstructionLoss',
     'MotionMAE',
     'MotionMAEDataPreprocessor',
     'MotionMAEDecoder',
     'MotionMAEHead',
     'MotionMAEViT',
+    'RawPixels',
+    'SegmentationCodec',
+    'SequenceDataPreprocessor',
 ]

@@ -1,0 +1,265 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Labels of the first frame, propagated through a video by frozen features.
+
+Shapes: T frames, H W size of the encoder's frames, h w the patch grid, D
+width, C labels.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from mmaction.models.backbones.vit_mae import VisionTransformer
+from mmaction.registry import MODELS, TASK_UTILS
+from mmaction.structures import ActionDataSample
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from ...compat import CheckpointError
+from .features import FrameFeatures, MapFeatures, ViTFeatures
+from .propagation import Frame, Propagation
+
+
+@MODELS.register_module()
+class LabelPropagation(BaseModel):
+    """Propagate masks or joints of the first frame, without training.
+
+    The two forms in use are those of DINO's ``eval_video_segmentation.py``
+    (the defaults) and of CRW (``videowalk``), which SiamMAE and CropMAE use,
+    too. What they differ in are arguments; ``configs/vos`` has both.
+
+    Args:
+        backbone (dict): The encoder: MMAction2's ``VisionTransformer`` or one
+            derived from it; or an image backbone that gives a feature map,
+            such as ``ResNet`` or :class:`RawPixels`.
+        features (dict): Arguments of :class:`ViTFeatures`: which features of
+            which block, and how a frame becomes a tubelet. None for others.
+        frames_per_batch (int): Frames encoded at a time. Defaults to 1.
+        topk (int): Neighbours that a label is averaged from.
+        temperature (float): Of their weights.
+        radius (float, optional): How far neighbours may be, in patches.
+        window (str): ``'square'`` or ``'circle'``, see :class:`Propagation`.
+        first_local (bool): Whether ``radius`` holds in the first frame, too.
+        num_context (int): Frames before, beside the first, to take labels
+            from.
+        pad_context (bool): Whether the first frame stands in for those before
+            it, each time as neighbours of its own (CRW).
+        keep_ties (bool): See :class:`Propagation`.
+        codec (dict): Between labels and maps over the grid:
+            :class:`SegmentationCodec` or :class:`KeypointCodec`.
+        max_affinities (int): See :class:`Propagation`.
+        data_preprocessor (dict): :class:`SequenceDataPreprocessor`.
+
+    Attributes:
+        on_frame: Called after each frame, if set.
+
+    Examples:
+        >>> import numpy as np, torch
+        >>> from mmaction.structures import ActionDataSample
+        >>> model = LabelPropagation(
+        ...     backbone=dict(type='RawPixels', patch_size=4))
+        >>> mask = np.zeros((16, 16), np.uint8)
+        >>> mask[4:12, 4:12] = 1
+        >>> sample = ActionDataSample(metainfo=dict(
+        ...     original_shape=(16, 16), img_shape=(16, 16)))
+        >>> sample.gt_masks = {0: mask}
+        >>> video = torch.full((2, 3, 16, 16), 50, dtype=torch.uint8)
+        >>> video[:, 0, 4:12, 4:12] = 200
+        >>> masks = model.predict([video], [sample])[0].pred_masks
+        >>> bool((masks == mask).all())
+        True
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        features: dict | None = None,
+        frames_per_batch: int = 1,
+        topk: int = 5,
+        temperature: float = 0.1,
+        radius: float | None = 12,
+        window: str = 'square',
+        first_local: bool = True,
+        num_context: int = 7,
+        pad_context: bool = False,
+        keep_ties: bool = True,
+        codec: dict = dict(type='SegmentationCodec'),
+        max_affinities: int = 4_000_000,
+        data_preprocessor: dict = dict(type='SequenceDataPreprocessor'),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(MODELS.build(data_preprocessor), init_cfg)
+        if num_context < 0:
+            raise ValueError(f'num_context must not be below 0: {num_context}')
+        self.backbone = MODELS.build(backbone)
+        self.features: FrameFeatures
+        if isinstance(self.backbone, VisionTransformer):
+            self.features = ViTFeatures(
+                self.backbone, frames_per_batch, **(features or {})
+            )
+        elif features:
+            raise ValueError(
+                f'{type(self.backbone).__name__} has no choice of features: '
+                'leave `features` out.'
+            )
+        else:
+            self.features = MapFeatures(self.backbone, frames_per_batch)
+        self.propagation = Propagation(
+            topk, temperature, radius, window, keep_ties, max_affinities
+        )
+        self.first_local = first_local
+        self.num_context = num_context
+        self.pad_context = pad_context
+        self.codec = TASK_UTILS.build(codec)
+        self.on_frame: Callable[[], object] | None = None
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """dict: All that decides the result, but the weights."""
+        return dict(
+            features=self.features.describe(),
+            propagation=dict(
+                self.propagation.describe(),
+                first_local=self.first_local,
+                num_context=self.num_context,
+                pad_context=self.pad_context,
+            ),
+            labels=dict(
+                type=type(self.codec).__name__, **self.codec.describe()
+            ),
+            normalisation=self.data_preprocessor.describe(),
+        )
+
+    def forward(
+        self,
+        inputs: Sequence[Tensor | None],
+        data_samples: Sequence[ActionDataSample],
+        mode: str = 'predict',
+    ) -> list[ActionDataSample]:
+        """Predict; there is nothing to train.
+
+        Raises:
+            ValueError: If ``mode`` is another.
+        """
+        if mode != 'predict':
+            raise ValueError(
+                f'{type(self).__name__} can only predict, not {mode!r}.'
+            )
+        return self.predict(inputs, data_samples)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: Sequence[Tensor | None],
+        data_samples: Sequence[ActionDataSample],
+    ) -> list[ActionDataSample]:
+        """Label all frames of videos.
+
+        Args:
+            inputs: For each video (T, 3, H, W), uint8, RGB; None if it is
+                finished already.
+            data_samples: What :class:`PackSequence` makes; what the codec
+                needs of the first frame among it.
+
+        Returns:
+            The same samples, with ``pred_masks`` (T, H, W), uint8, at the
+            original size, or ``pred_keypoints`` (T, K, 2), float32.
+
+        Raises:
+            ValueError: If the encoder's output is not finite.
+        """
+        for video, sample in zip(inputs, data_samples, strict=True):
+            if video is None:
+                continue
+            for name, value in self._propagate(video, sample).items():
+                sample.set_field(value, name)
+        return list(data_samples)
+
+    def _propagate(self, video: Tensor, sample: ActionDataSample) -> dict:
+        codec = self.codec
+        late = sample.get('late_masks', {})
+        outputs = []
+        given: list[Frame] = []  # frames whose labels are known
+        recent: deque[Frame] = deque(maxlen=self.num_context)
+        for number, maps in enumerate(
+            self.features(lambda n: self._frames(video, n), len(video))
+        ):
+            grid = (maps.shape[1], maps.shape[2])
+            features = self._normalize(maps, number)
+            if number == 0:
+                labels, state = codec.encode(sample, grid)
+                labels = labels.to(features)
+            else:
+                labels = self.propagation(features, [*given, *recent], grid)
+                labels = rearrange(labels, '(h w) c -> c h w', h=grid[0])
+            output = codec.decode(labels, state)
+            if number in late:
+                labels, output = codec.insert(
+                    labels, output, sample, number, state
+                )
+            elif number == 0 and codec.first_frame == 'given':
+                output = sample.gt_masks[0]
+            outputs.append(output)
+            flat = rearrange(labels, 'c h w -> (h w) c')
+            if number == 0 or number in late:
+                given.append(Frame(features, flat, self.first_local))
+            else:
+                recent.append(Frame(features, flat, True))
+            if number == 0 and self.pad_context:
+                recent.extend([Frame(features, flat, True)] * self.num_context)
+            if self.on_frame is not None:
+                self.on_frame()
+        return codec.stack(outputs)
+
+    def _frames(self, video: Tensor, numbers: Sequence[int]) -> Tensor:
+        return self.data_preprocessor.normalize(video[list(numbers)])
+
+    def _normalize(self, maps: Tensor, number: int) -> Tensor:
+        """(D, h, w) to (h * w, D), each of length 1."""
+        features = F.normalize(rearrange(maps, 'd h w -> (h w) d'), dim=1)
+        if not torch.isfinite(features.sum()):
+            raise ValueError(
+                f'The features of frame {number} are not finite: are the '
+                'weights of the encoder?'
+            )
+        return features
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any
+    ) -> None:
+        """Refuse a checkpoint that would leave parts of the encoder as is."""
+        _check_encoder(self.backbone, state_dict, f'{prefix}backbone.')
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check_encoder(
+    backbone: torch.nn.Module, state_dict: dict, prefix: str
+) -> None:
+    own = backbone.state_dict()
+    missing = [name for name in own if prefix + name not in state_dict]
+    if missing:
+        found = sorted({name.split('.')[0] for name in state_dict})
+        hint = ''
+        if f'{prefix}fc_norm.weight' in state_dict:
+            hint = (
+                ' It is of an encoder with mean pooling: set model.backbone.'
+                'type=VisionTransformer, model.backbone.use_mean_pooling=True.'
+            )
+        raise CheckpointError(
+            f'The checkpoint lacks {len(missing)} of the {len(own)} tensors '
+            f'of the encoder, such as {prefix}{missing[0]}; it holds '
+            f'{", ".join(found[:8]) or "nothing"}.{hint}'
+        )
+    for name, tensor in own.items():
+        shape = tuple(state_dict[prefix + name].shape)
+        if shape != tuple(tensor.shape):
+            raise CheckpointError(
+                f'{prefix}{name} of the checkpoint has shape {shape}, the '
+                f'config asks for {tuple(tensor.shape)}: give model.backbone '
+                'the arguments (embed_dims, depth, patch_size, img_size, '
+                'num_frames, ...) that it was trained with. The size of the '
+                'frames to segment is a matter of the pipeline.'
+            )

@@ -1,0 +1,225 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Labels from the frames before, by the affinity of features.
+
+Shapes: Q queries, N context frames, K cells of each that are compared, L = h*w
+cells of the grid, D channels of the features, C of the labels, k neighbours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..utils.linear import linear
+
+
+class Frame(NamedTuple):
+    """A frame of the context.
+
+    Attributes:
+        features: (L, D), of length 1.
+        labels: (L, C), soft.
+        local: Whether only cells near the query are compared.
+    """
+
+    features: Tensor
+    labels: Tensor
+    local: bool
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """Each cell's label is that of its nearest neighbours in the context.
+
+    With a the cosine of two features: of all cells of all context frames the
+    k with the largest a are taken, and their labels averaged with weights
+    softmax(a / temperature).
+
+    Attributes:
+        topk: k.
+        temperature: Of the softmax.
+        radius: How far, in cells, a local frame's cells may be from the
+            query. None: any distance.
+        window: ``'square'``: rows and columns each differ by at most
+            ``radius`` (DINO). ``'circle'``: the distance is less than
+            ``radius`` (CRW).
+        keep_ties: Whether all cells as near as the k-th are taken (DINO), or
+            k, whichever (CRW).
+        max_affinities: How many affinities are held in memory at a time;
+            as many queries are done at once.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    topk: int
+    temperature: float
+    radius: float | None
+    window: str
+    keep_ties: bool
+    max_affinities: int = 4_000_000
+
+    def __post_init__(self) -> None:
+        if self.window not in ('square', 'circle'):
+            raise ValueError(
+                f"window must be 'square' or 'circle'; got {self.window!r}."
+            )
+        for name in ('topk', 'temperature', 'radius', 'max_affinities'):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f'{name} must be above 0; got {value}.')
+
+    def describe(self) -> dict:
+        """What decides the result; goes into the results."""
+        description = asdict(self)
+        del description['max_affinities']
+        return description
+
+    def __call__(
+        self, features: Tensor, context: Sequence[Frame], grid: tuple[int, int]
+    ) -> Tensor:
+        """Label a frame.
+
+        Args:
+            features: (L, D), of length 1.
+            context: The frames to take labels from.
+            grid: (h, w).
+
+        Returns:
+            (L, C).
+        """
+        h, w = grid
+        groups = [
+            [frame for frame in context if frame.local is local]
+            for local in (True, False)
+        ]
+        labels = torch.stack(
+            [frame.labels for group in groups for frame in group]
+        ).flatten(0, 1)
+        rows = max(1, self.max_affinities // (len(context) * h * w * w))
+        return torch.cat(
+            [
+                self._label_rows(features, groups, labels, grid, top, rows)
+                for top in range(0, h, rows)
+            ]
+        )
+
+    def _label_rows(
+        self,
+        features: Tensor,
+        groups: Sequence[Sequence[Frame]],
+        labels: Tensor,
+        grid: tuple[int, int],
+        top: int,
+        rows: int,
+    ) -> Tensor:
+        """Label some rows of the grid; ``labels`` (N * L, C): all frames'."""
+        h, w = grid
+        bottom = min(top + rows, h)
+        query = features[top * w : bottom * w]
+        found = []
+        offset = 0
+        for group in groups:
+            if not group:
+                continue
+            first, last = 0, h  # rows of the keys
+            near = None
+            if group[0].local and self.radius is not None:
+                reach = int(self.radius)
+                first, last = max(0, top - reach), min(h, bottom + reach)
+                near = self._near(
+                    (top, bottom), (first, last), w, query.device
+                )
+            affinities = [
+                linear(query, frame.features[first * w : last * w])
+                for frame in group
+            ]
+            values, number, cell = self._nearest(affinities, near)
+            place = offset + number * (h * w) + first * w + cell
+            found.append((values, place))
+            offset += len(group) * h * w
+        values = torch.cat([values for values, _ in found], 1)
+        places = torch.cat([places for _, places in found], 1)
+        if not self.keep_ties:
+            values, order = values.topk(min(self.topk, values.shape[1]))
+            places = places.gather(1, order)
+        else:
+            values = values.masked_fill(
+                values < _kth(values, self.topk), -torch.inf
+            )
+        weights = (values / self.temperature).softmax(1)
+        return torch.einsum('qk,qkc->qc', weights, labels[places])
+
+    def _near(
+        self,
+        query_rows: tuple[int, int],
+        key_rows: tuple[int, int],
+        w: int,
+        device: torch.device,
+    ) -> Tensor:
+        """Which cells are near: (Q, K), bool."""
+        dy = torch.arange(*query_rows, device=device)[:, None] - torch.arange(
+            *key_rows, device=device
+        )
+        column = torch.arange(w, device=device)
+        dx = column[:, None] - column
+        dy, dx = dy[:, None, :, None], dx[None, :, None, :]
+        assert self.radius is not None
+        if self.window == 'square':
+            near = (dy.abs() <= self.radius) & (dx.abs() <= self.radius)
+        else:
+            near = dy**2 + dx**2 < self.radius**2
+        return near.flatten(2).flatten(0, 1)
+
+    def _nearest(
+        self, affinities: Sequence[Tensor], near: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The largest affinities of each query.
+
+        The k largest lie in those k places of the grid whose maximum over
+        the frames is largest, so that few are to be sorted.
+
+        Args:
+            affinities: (Q, K) for each of the N frames.
+            near: (Q, K), bool, or None: all are.
+
+        Returns:
+            Affinities, -inf where there are too few, numbers of the frames
+            and cells among the K, each (Q, M), M >= k or all there are.
+        """
+        maxima = affinities[0].clone()
+        for affinity in affinities[1:]:
+            torch.maximum(maxima, affinity, out=maxima)
+        if near is not None:
+            maxima.masked_fill_(~near, -torch.inf)
+        # One more than k shows whether others equal the k-th.
+        number = min(self.topk + self.keep_ties, maxima.shape[1])
+        largest, cells = maxima.topk(number)
+        if self.keep_ties:
+            values = _gather(affinities, cells).flatten(1)
+            kth = _kth(values, self.topk).clamp_min(
+                torch.finfo(values.dtype).min
+            )
+            if bool((largest[:, self.topk :] >= kth).any()):
+                most = int((maxima >= kth).sum(1).max())
+                largest, cells = maxima.topk(most)
+        values = _gather(affinities, cells)
+        values.masked_fill_((largest == -torch.inf)[..., None], -torch.inf)
+        frames = torch.arange(len(affinities), device=cells.device)
+        return (
+            values.flatten(1),
+            frames.expand_as(values).flatten(1),
+            cells[..., None].expand_as(values).flatten(1),
+        )
+
+
+def _gather(affinities: Sequence[Tensor], cells: Tensor) -> Tensor:
+    """N times (Q, K), and (Q, k), numbers of cells, to (Q, k, N)."""
+    return torch.stack([a.gather(1, cells) for a in affinities], 2)
+
+
+def _kth(values: Tensor, k: int) -> Tensor:
+    """The k-th largest of each row, or the least: (Q, M) to (Q, 1)."""
+    return values.topk(min(k, values.shape[1])).values[:, -1:]
