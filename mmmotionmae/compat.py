@@ -49,6 +49,7 @@ def apply() -> None:
     _allow_amp_on_cpu()
     _allow_launchers_on_cpu()
     _allow_ddp_on_cpu()
+    _wrap_only_what_can_be_trained()
     _draw_predictions()
     _keep_spaces_in_options()
 
@@ -532,6 +533,31 @@ def _allow_ddp_on_cpu() -> None:
         init(self, module, *args, **kwargs)
 
     MMDistributedDataParallel.__init__ = init_on_cpu
+
+
+@_once
+def _wrap_only_what_can_be_trained() -> None:
+    """``Runner.wrap_model`` gives DDP models that it refuses.
+
+    DDP is for gradients; a model without weights, tested by several
+    processes, needs none of it.
+
+    Remove when: MMEngine leaves such models as they are.
+    """
+    from mmengine.device import get_device
+    from mmengine.runner import Runner
+
+    wrap_model = Runner.wrap_model
+
+    @wraps(wrap_model)
+    def wrap(
+        self: Runner, model_wrapper_cfg: dict | None, model: torch.nn.Module
+    ) -> torch.nn.Module:
+        if any(p.requires_grad for p in model.parameters()):
+            return wrap_model(self, model_wrapper_cfg, model)
+        return model.to(get_device())
+
+    Runner.wrap_model = wrap
 
 
 # -------------------------------------------------------------- drawing

@@ -618,6 +618,18 @@ def test_launcher_and_ddp_on_cpu(process_group):
     assert not torch.distributed.is_initialized()
 
 
+@on_cpu
+def test_models_without_weights_are_not_wrapped(process_group):
+    runner = Runner.__new__(Runner)
+    runner.cfg = {}
+    runner._launcher = 'pytorch'
+    runner._distributed = True
+    model = nn.Identity()
+    assert runner.wrap_model(None, model) is model
+    wrapped = runner.wrap_model(None, Net())
+    assert type(wrapped) is MMDistributedDataParallel
+
+
 def test_leave_process_group_without_a_group():
     assert not torch.distributed.is_initialized()
     compat.leave_process_group()

@@ -1,7 +1,10 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+import os
+import time
+
 import pytest
 
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.fileio import complete_file, set_aside
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -22,3 +25,19 @@ def test_after_an_error_the_old_file_is_still_there(tmp_path):
             raise RuntimeError('half way')
     assert path.read_text() == 'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_set_aside_keeps_all_earlier_ones(tmp_path):
+    path = tmp_path / 'run'
+    date = time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1))
+    kept = []
+    for number in range(3):
+        path.mkdir()
+        (path / 'file').write_text(str(number))
+        os.utime(path, (date, date))
+        kept.append(set_aside(path))
+        assert not path.exists()
+    names = [folder.name for folder in kept]
+    name = 'run-20260102-030405'
+    assert names == [name, f'{name}-1', f'{name}-2']
+    assert [(folder / 'file').read_text() for folder in kept] == list('012')

@@ -3,11 +3,10 @@
 """Test a model; flags as in MMAction2."""
 
 import argparse
-import os.path as osp
 import sys
 from collections.abc import Sequence
 
-from mmmotionmae.apis import UsageError, launch
+from mmmotionmae.apis import launch
 from mmmotionmae.apis.bad_data import (
     explain_data_errors,
     leave_out_bad_videos,
@@ -23,14 +22,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Test a model.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; "none": the weights that the config sets up '
+        'itself (random, init_cfg, load_from); may be left out for a model '
+        'without weights',
+    )
     parser.add_argument(
         '--dump', metavar='FILE.pkl', help='write the predictions to this file'
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='let --dump write over an existing file',
+        help='let --dump write over an existing file; label all sequences '
+        'anew and set earlier results aside',
     )
     parser.add_argument('--show-dir', help='where to draw the predictions')
     parser.add_argument(
@@ -46,7 +52,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='how long a window stays, in seconds',
     )
     add_common_arguments(parser)
-    return parser.parse_args(argv)
+    # The checkpoint may come after flags, too.
+    return parser.parse_intermixed_args(argv)
 
 
 def test(args: argparse.Namespace) -> dict[str, float]:
@@ -59,18 +66,21 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         The metrics.
     """
     cfg = config_of(args)
-    if '://' not in args.checkpoint and not osp.exists(args.checkpoint):
-        raise UsageError(f'There is no checkpoint {args.checkpoint!r}.')
-    cfg.load_from = args.checkpoint
-    cfg.resume = False
+    launch.set_checkpoint(cfg, args.checkpoint)
     launch.set_visualization(
         cfg, args.show_dir, args.show, args.interval, args.wait_time
     )
     launch.set_dump(cfg, args.dump, args.overwrite)
+    if args.overwrite:
+        launch.set_overwrite(cfg)
     leave_out_bad_videos(cfg)
     runner = launch.build_runner(cfg)
-    with explain_data_errors(runner):
-        return runner.test()
+    launch.init_weights(runner, args.checkpoint)
+    try:
+        with explain_data_errors(runner):
+            return runner.test()
+    finally:
+        runner.call_hook('close')  # bars, before an error is printed
 
 
 def main() -> int:

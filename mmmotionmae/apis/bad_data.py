@@ -11,11 +11,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..datasets import TooManyBadVideosError
+from ..datasets.sequences import SequenceError
 from ..engine.hooks.bad_videos_hook import (
     FILENAME,
     add_to_list,
     robust_datasets,
 )
+from ..evaluation import ScoringError
 from .launch import UsageError
 
 _DEATH = re.compile(
@@ -51,15 +53,23 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
     video is added to ``bad_videos.txt`` in the work dir.
 
     Raises:
-        UsageError: If too many videos are bad, or with the name of the video
-            that a process of the data loader has died of.
+        UsageError: If too many videos are bad, a file of a sequence is, or
+            with the name of the video that a process of the data loader has
+            died of.
     """
     try:
         yield
-    except TooManyBadVideosError as error:
+    except (
+        FileNotFoundError,
+        ScoringError,
+        SequenceError,
+        TooManyBadVideosError,
+    ) as error:
         # From a process of the loader it comes with a traceback in its text.
-        last_line = str(error).strip().splitlines()[-1]
-        raise UsageError(last_line.rpartition('Error: ')[2]) from error
+        text = str(error).strip()
+        if 'Original Traceback' in text:
+            text = text.splitlines()[-1].partition('Error: ')[2]
+        raise UsageError(text) from error
     except RuntimeError as error:
         death = _DEATH.search(str(error))
         if death is None:

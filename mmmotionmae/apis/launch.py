@@ -170,6 +170,57 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
     cfg.load_from = resume
 
 
+def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
+    """Test the weights of this checkpoint.
+
+    Args:
+        cfg: Changed in place.
+        checkpoint: Path or URL. ``'none'``, or None: those that the config
+            sets up itself, see :func:`init_weights`.
+
+    Raises:
+        UsageError: If there is no such file.
+    """
+    cfg.resume = False
+    if checkpoint in (None, 'none'):
+        return
+    if '://' not in checkpoint and not osp.exists(checkpoint):
+        raise UsageError(f'There is no checkpoint {checkpoint!r}.')
+    cfg.load_from = checkpoint
+
+
+def init_weights(runner: Runner, checkpoint: str | None) -> None:
+    """Set up the weights that are tested without a checkpoint.
+
+    They are random or those of an ``init_cfg``; MMEngine sets them up before
+    a training only. ``load_from`` of the config, if any, comes on top.
+
+    Args:
+        runner: Before its test.
+        checkpoint: As for :func:`set_checkpoint`. None is enough for a model
+            without weights only.
+
+    Raises:
+        UsageError: If there is no checkpoint, but weights.
+    """
+    if checkpoint is None and list(runner.model.parameters()):
+        raise UsageError(
+            'The model has weights: name a checkpoint, or "none" for those '
+            'that the config sets up itself (random, init_cfg, load_from).'
+        )
+    if checkpoint in (None, 'none'):
+        runner._init_model_weights()
+
+
+def set_overwrite(cfg: Config) -> None:
+    """Let a test over sequences start anew, see ``SequenceResultsHook``."""
+    hooks = [*cfg.get('default_hooks', {}).values()]
+    hooks += cfg.get('custom_hooks') or []
+    for hook in hooks:
+        if hook and hook.get('type') == 'SequenceResultsHook':
+            hook.overwrite = True
+
+
 def switch_off_validation(cfg: Config) -> None:
     """Train without evaluating in between."""
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None

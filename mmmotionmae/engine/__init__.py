@@ -4,6 +4,8 @@ from .hooks import (
     CompileBlocksHook,
     DeferredRuntimeInfoHook,
     SeedIterHook,
+    SequenceResultsHook,
+    SequenceVisualizationHook,
 )
 from .samplers import SeededSampler
 
@@ -12,5 +14,7 @@ __all__ = [
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'SeedIterHook',
+    'SequenceResultsHook',
+    'SequenceVisualizationHook',
     'SeededSampler',
 ]

@@ -3,10 +3,14 @@ from .bad_videos_hook import BadVideosHook
 from .compile_blocks_hook import CompileBlocksHook
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .seed_iter_hook import SeedIterHook
+from .sequence_results_hook import SequenceResultsHook
+from .sequence_visualization_hook import SequenceVisualizationHook
 
 __all__ = [
     'BadVideosHook',
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'SeedIterHook',
+    'SequenceResultsHook',
+    'SequenceVisualizationHook',
 ]
