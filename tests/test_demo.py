@@ -44,6 +44,27 @@ def test_from_videos_to_a_report(tmp_path, run_env):
     for _, first, second, mean, _ in rows:
         average = (float(first) + float(second)) / 2
         assert float(mean) == pytest.approx(average, abs=0.11)
+    # Nothing is better than the true masks; the encoders are no copies.
+    segmented = re.findall(
+        r'^(\w.*?)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)$',
+        result.stdout.split('segmentation by')[1],
+        flags=re.M,
+    )
+    values = {name: float(value) for name, value, _, _ in segmented}
+    assert list(values) == [
+        'the first mask, copied',
+        'raw pixels',
+        'encoder, random weights',
+        'encoder, pixels only (VideoMAE)',
+        'encoder, pixels + motion (MotionMAE)',
+        'true masks, through the grid',
+    ]
+    assert max(values, key=values.get) == 'true masks, through the grid'
+    assert min(values, key=values.get) == 'the first mask, copied'
+    assert len(set(values.values())) == len(values)
+    for _, mean, region, boundary in segmented:
+        average = (float(region) + float(boundary)) / 2
+        assert float(mean) == pytest.approx(average, abs=0.11)
     # Fine-tuning really started from the checkpoints.
     log = out_dir / 'logs' / 'fine_tune_pixels___motion__MotionMAE___seed_0'
     text = log.with_suffix('.txt').read_text()
@@ -56,10 +77,10 @@ def test_from_videos_to_a_report(tmp_path, run_env):
     page = (out_dir / 'report.html').read_text()
     assert page.rstrip().endswith('</html>')
     assert not re.search(r'(src|href)="(?!data:|#)', page)
-    assert page.count('data:image/png') == 6 * 5
+    assert page.count('data:image/png') == 6 * 5 + 2
     assert page.count('data:image/gif') == 6
     # A second run keeps the first.
-    demo.set_aside(out_dir)
+    demo.make_room(out_dir)
     kept = list(tmp_path.glob('demo-*/report.html'))
     assert [path.read_text() for path in kept] == [page]
 

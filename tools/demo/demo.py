@@ -2,7 +2,8 @@
 """The main job from end to end, on a CPU, with a report.
 
 Without arguments: generate videos, pre-train MotionMAE and VideoMAE on them,
-fine-tune both and the same network from scratch, test, report. With
+fine-tune both and the same network from scratch, test, segment objects with
+the frozen encoders, report. With
 ``--videos DIR``: pre-train MotionMAE on the videos below that folder, report.
 
 Every step is a call of ``tools/train.py`` or ``tools/test.py``; two run at a
@@ -28,6 +29,11 @@ from jobs import (
     last_checkpoint,
     train_job,
 )
+from segmentation import NOTE, Segmentation, pictures, segmentation
+from segmentation import print_table as print_segmentation
+from segmentation import table as segmentation_table
+
+from mmmotionmae.fileio import set_aside
 
 CONFIGS = Path('configs/demo')
 MOTIONMAE = 'pixels + motion (MotionMAE)'
@@ -79,19 +85,10 @@ QUICK = Scale(
 )
 
 
-def set_aside(folder: Path) -> None:
-    """Rename the folder of an earlier run; nothing is overwritten."""
+def make_room(folder: Path) -> None:
+    """Keep what an earlier run has left there, under another name."""
     if folder.exists():
-        stamp = time.strftime(
-            '%Y%m%d-%H%M%S', time.localtime(folder.stat().st_mtime)
-        )
-        earlier = folder.with_name(f'{folder.name}-{stamp}')
-        number = 1
-        while earlier.exists():
-            earlier = folder.with_name(f'{folder.name}-{stamp}-{number}')
-            number += 1
-        folder.rename(earlier)
-        print(f'What was in {folder} is now in {earlier}')
+        print(f'What was in {folder} is now in {set_aside(folder)}')
 
 
 def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
@@ -104,9 +101,9 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
     try:
         write_dataset(data, *sizes)
     except FileExistsError:  # of another version, or of the user's own
-        set_aside(data)
+        make_room(data)
         write_dataset(data, *sizes)
-    set_aside(out_dir)
+    make_room(out_dir)
     results = Results()
     stage = Stage(out_dir, results)
     stage.say(f'Pre-training on {scale.num_pretrain} unlabelled videos')
@@ -166,6 +163,12 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
         for job in jobs
     ]
     stage.run(tests)
+
+    stage.say('Segmenting objects with the frozen encoders')
+    plan = segmentation(
+        out_dir, {name: last_checkpoint(arms[name]) for name in arms}
+    )
+    stage.run(plan.jobs)
     stage.pool.shutdown()
 
     accuracies = {
@@ -175,8 +178,11 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
         ]
         for name in ('none (from scratch)', *arms)
     }
-    report = report_shapes(out_dir, data, arms, accuracies, results, scale)
+    report = report_shapes(
+        out_dir, data, arms, accuracies, plan, results, scale
+    )
     print_table(accuracies, scale)
+    print_segmentation(segmentation_table(plan, results))
     stage.say(f'Report: {report}')
     return report
 
@@ -244,6 +250,7 @@ def report_shapes(
     data: Path,
     arms: dict[str, Path],
     accuracies: dict[str, list[float]],
+    plan: Segmentation,
     results: Results,
     scale: Scale,
 ) -> Path:
@@ -308,6 +315,11 @@ def report_shapes(
                 for name, work_dir in arms.items()
             ]
         ),
+        segmentation=dict(
+            text=NOTE,
+            rows=segmentation_table(plan, results),
+            pictures=report.embed_pictures(pictures(plan)),
+        ),
         clips=report.film_strips(videos),
         reconstruction_note='Test clips, which the network was not trained '
         'on.',
@@ -325,7 +337,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
 
     number = len(find_videos(str(folder)))
     os.environ['VIDEOS'] = str(folder)
-    set_aside(out_dir)
+    make_room(out_dir)
     results = Results()
     stage = Stage(out_dir, results)
     # So many steps of 16 clips, however many videos there are.
@@ -357,6 +369,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
         lead=f'Pre-training on the {number} videos below {folder}, with a '
         'network and clips sized for a CPU.',
         table=None,
+        segmentation=None,
         curves=report.plot_curves(
             [report.Curve.read('MotionMAE', job.work_dir)]
         ),

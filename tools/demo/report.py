@@ -146,6 +146,13 @@ def film_strips(videos: dict[str, torch.Tensor]) -> list[dict]:
     return clips
 
 
+def embed_pictures(pictures: list[tuple[str, Path]]) -> list[tuple[str, str]]:
+    """Names and PNG files to names and URLs that hold the picture."""
+    return [
+        (name, _data_url('png', path.read_bytes())) for name, path in pictures
+    ]
+
+
 def write(path: Path, **content: object) -> None:
     """Render the report; it appears under its name only when complete."""
     environment = jinja2.Environment(

@@ -1,0 +1,111 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""The demo's last part: video object segmentation with frozen encoders."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import Job, Results
+
+CONFIGS = Path('configs/demo')
+ENCODER = CONFIGS / 'vit-tiny-p8_label-propagation_moving-shapes.py'
+# Config and checkpoint of what needs no training.
+BASELINES = {
+    'the first mask, copied': (
+        CONFIGS / 'copy-first-mask_moving-shapes.py',
+        None,
+    ),
+    'raw pixels': (
+        CONFIGS / 'raw-pixels-p8_label-propagation_moving-shapes.py',
+        None,
+    ),
+    'encoder, random weights': (ENCODER, 'none'),
+}
+CEILING = {
+    'true masks, through the grid': (
+        CONFIGS / 'grid-oracle-p8_moving-shapes.py',
+        None,
+    ),
+}
+COLUMNS = ('J&F-Mean', 'J-Mean', 'F-Mean')
+NOTE = (
+    'DAVIS metrics (%) on the generated sequences: mean of region similarity '
+    'J and boundary accuracy F. Each frame is labelled by its nearest '
+    'neighbours, in the features of the row, among patches of the first frame '
+    'and those before. Every object here is of one flat colour, which raw '
+    'pixels match nearly as well as can be; real videos are harder on them.'
+)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The tests of the segmentation.
+
+    Attributes:
+        jobs: One for each row of the table.
+        rows: Names of the rows.
+    """
+
+    jobs: list[Job]
+    rows: list[str]
+
+
+def segmentation(
+    out_dir: Path, checkpoints: Mapping[str, Path]
+) -> Segmentation:
+    """Plan the tests.
+
+    Args:
+        out_dir: The folder of the demo.
+        checkpoints: Of the pre-trained encoders, by name.
+    """
+    pretrained = {
+        f'encoder, {name}': (ENCODER, str(checkpoint))
+        for name, checkpoint in checkpoints.items()
+    }
+    jobs, rows = [], []
+    for number, (name, (config, checkpoint)) in enumerate(
+        {**BASELINES, **pretrained, **CEILING}.items()
+    ):
+        work_dir = out_dir / 'segmentation' / str(number)
+        args = [str(config), *([checkpoint] if checkpoint else [])]
+        args += ['--work-dir', str(work_dir)]
+        args += ['--show-dir', str(work_dir / 'pictures')]
+        jobs.append(Job(f'segment: {name}', 'test', tuple(args), work_dir))
+        rows.append(name)
+    return Segmentation(jobs, rows)
+
+
+def table(plan: Segmentation, results: Results) -> list[list[str]]:
+    """The rows of the result: name and a cell for each of ``COLUMNS``."""
+    return [
+        [
+            row,
+            *(
+                f'{100 * results.metrics[job.name][f"davis/{column}"]:.1f}'
+                for column in COLUMNS
+            ),
+        ]
+        for row, job in zip(plan.rows, plan.jobs, strict=True)
+    ]
+
+
+def print_table(rows: list[list[str]]) -> None:
+    """The result, for the terminal."""
+    width = max(len(row[0]) for row in rows)
+    head = ''.join(f'{column.split("-")[0]:>7}' for column in COLUMNS)
+    print(f'\n{"segmentation by":<{width}}{head}')
+    for name, *cells in rows:
+        print(f'{name:<{width}}' + ''.join(f'{cell:>7}' for cell in cells))
+    print('DAVIS metrics (%) on the generated sequences\n')
+
+
+def pictures(plan: Segmentation, number: int = 2) -> list[tuple[str, Path]]:
+    """Overlays of the last pre-trained encoder on some sequences.
+
+    Returns:
+        Name of the sequence and its picture.
+    """
+    *_, job = plan.jobs[: -len(CEILING)]
+    paths = sorted((job.work_dir / 'pictures').glob('*.png'))
+    return [(path.stem, path) for path in paths[:number]]
