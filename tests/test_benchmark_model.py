@@ -547,7 +547,9 @@ def test_gradients_count():
 @pytest.mark.slow  # the process imports everything anew
 def test_memory_in_a_process_of_its_own():
     setup = Setup(TINY, img_size=32, num_threads=1)
-    apart = model_memory.measure_apart('features', 'stock', setup)
+    apart = model_memory.measure_apart(
+        model_memory.measure, 'features', 'stock', setup, way_out=''
+    )
     here = model_memory.measure('features', 'stock', setup)
     assert apart.tensors == here.tensors
 
@@ -557,8 +559,10 @@ def test_process_that_does_not_survive(monkeypatch):
         raise model_memory.BrokenProcessPool
 
     monkeypatch.setattr(model_memory.ProcessPoolExecutor, 'submit', die)
-    with pytest.raises(UsageError, match="'pixel'.*--no-memory"):
-        model_memory.measure_apart('pretrain', 'pixel', SETUP)
+    with pytest.raises(UsageError, match='memory ran out. Another'):
+        model_memory.measure_apart(
+            model_memory.measure, 'pretrain', 'pixel', SETUP, way_out='Another'
+        )
 
 
 # ------------------------------------------------------------------ report
@@ -691,7 +695,7 @@ def test_modes_without_training(tiny, capsys):
 def test_memory_is_measured(tiny, monkeypatch):
     asked = []
 
-    def measure_apart(mode, key, setup):
+    def measure_apart(measure, mode, key, setup, way_out):
         asked.append((mode, key, setup.size))
         return model_memory.Memory(7_000_000, 8_000_000)
 

@@ -5,25 +5,8 @@ masked autoencoders; its figures and protocol are not public.
 Hardware: one GPU, or a CPU and patience.
 Command: python tools/test.py THIS_FILE CHECKPOINT, one of pre-training
 (configs/motionmae).
-
-Each frame is repeated to fill a tubelet. Other features: --cfg-options
-model.features.temporal=pair (or window), model.features.block=8, ... (see
-ViTFeatures). Numbers of different features cannot be compared;
-results/card.json tells which they are.
 """
 
-_base_ = ['../_base_/vos/davis2017_dino.py']
+_base_ = ['./motionmae_vit-small-p16_label-propagation-dino_davis2017.py']
 
-model = dict(
-    backbone=dict(
-        type='MotionMAEViT',
-        img_size=224,  # of pre-training
-        patch_size=16,
-        num_frames=16,
-        tubelet_size=2,
-        embed_dims=1024,
-        depth=24,
-        num_heads=16,
-    ),
-    features=dict(temporal='repeat', block=-1, final_norm=True, facet='token'),
-)
+model = dict(backbone=dict(embed_dims=1024, depth=24, num_heads=16))

@@ -34,6 +34,7 @@ from model_contenders import (
     with_compiled,
 )
 from model_memory import Memory, measure_apart
+from model_memory import measure as measure_memory
 from model_report import NOTES, Measured
 from model_setup import Setup
 from model_sizes import SIZES
@@ -193,7 +194,13 @@ def measure(
     if not args.no_memory:  # first, while this process is small
         for key in variants:
             say(f'memory of {key}')
-            memory[key] = measure_apart(mode, key, setup)
+            memory[key] = measure_apart(
+                measure_memory,
+                mode,
+                key,
+                setup,
+                way_out='Choose a smaller --batch-size, or --no-memory.',
+            )
     contenders = {key: build(mode, key, setup) for key in variants}
     entrants = list(contenders.values())
     rounds, warm_up = time_in_turn(entrants, setup, args.rounds)

@@ -41,20 +41,26 @@ class Memory:
         return asdict(self)
 
 
-def measure_apart(mode: str, key: str, setup: Setup) -> Memory:
-    """Measure a contender in a process of its own.
+def measure_apart(
+    measure: Callable[..., Memory], *args: object, way_out: str
+) -> Memory:
+    """Measure in a process of its own.
+
+    Args:
+        measure: What to call there.
+        *args: Its arguments.
+        way_out: What a user may do if memory runs out.
 
     Raises:
         UsageError: If the process does not survive it.
     """
     try:
         with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-            return pool.submit(measure, mode, key, setup).result()
+            return pool.submit(measure, *args).result()
     except BrokenProcessPool as error:
         raise UsageError(
-            f'The process that measured the memory of {key!r} ended at once; '
-            'if no reason stands above, memory ran out. Choose a smaller '
-            '--batch-size, or --no-memory.'
+            'A process that measured memory ended at once; if no reason '
+            f'stands above, memory ran out. {way_out}'
         ) from error
 
 
