@@ -41,8 +41,8 @@ class LoadSequence(BaseTransform):
 
     Required keys: ``frame_paths``.
 
-    Added keys: ``imgs``: RGB, list of uint8 (h, w, 3). ``original_shape``:
-    (H, W) in the files. ``img_shape``: (h, w).
+    Added keys: ``imgs``: RGB, uint8 (T, h, w, 3). ``original_shape``: (H, W)
+    in the files. ``img_shape``: (h, w).
 
     Args:
         size (int | tuple[int, int]): (h, w), or the length of one side.
@@ -89,11 +89,10 @@ class LoadSequence(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Read and resize."""
         paths = results['frame_paths']
-        imgs: list[np.ndarray] = []
-        for path in paths:
+        for number, path in enumerate(paths):
             frame = _read_frame(path)
             height, width = frame.shape[:2]
-            if not imgs:
+            if number == 0:
                 original = height, width
                 h, w = self.target_shape(height, width)
                 if h < 1 or w < 1:
@@ -101,6 +100,7 @@ class LoadSequence(BaseTransform):
                         f'{path} is {width}x{height}: resized by {self} '
                         'nothing is left of it.'
                     )
+                imgs = np.empty((len(paths), h, w, 3), np.uint8)
             elif original != (height, width):
                 raise SequenceError(
                     f'frames are of different sizes: {paths[0]} is '
@@ -109,7 +109,7 @@ class LoadSequence(BaseTransform):
                 )
             if original != (h, w):
                 frame = cv2.resize(frame, (w, h))
-            imgs.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+            cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=imgs[number])
         results['imgs'] = imgs
         results['original_shape'] = original
         results['img_shape'] = h, w
@@ -198,7 +198,7 @@ class PackSequence(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Lay out."""
-        frames = torch.from_numpy(np.stack(results['imgs']))
+        frames = torch.from_numpy(np.asarray(results['imgs']))
         names = [Path(path).stem for path in results['frame_paths']]
         keys = (
             'sequence',
