@@ -19,14 +19,15 @@ test-all: $(READY)
 
 # Our model beside that of transformers; then loader, model and trainer: which
 # side limits, and how many cores feed a GPU that trains on GPU_CLIPS clips per
-# second. Under a quarter of an hour on two cores. ARGS='...' is for the
-# former, and leaves the latter out.
+# second; then segmentation. Under a quarter of an hour on two cores.
+# ARGS='...' is for the first, and leaves the others out.
 GPU_CLIPS ?= 300
 bench: $(READY)
 	$(BIN)/python tools/analysis/benchmark_model.py $(ARGS)
 ifeq ($(strip $(ARGS)),)
 	$(BIN)/python tools/analysis/benchmark_training.py --repeats 1 4 \
 		--num-steps 4 --warmup 1 --gpu-clips-per-second $(GPU_CLIPS)
+	$(BIN)/python tools/analysis/benchmark_vos.py --rounds 2
 endif
 
 lint: $(READY)

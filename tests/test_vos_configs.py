@@ -176,7 +176,7 @@ def test_run(name, data, tmp_path, scores):
         assert [len(list(path.iterdir())) for path in files] == [4, 4]
 
 
-def test_no_features_are_better_than_the_true_masks(scores):
+def test_true_masks_are_better_than_features_of_nothing(scores):
     if len(scores) < len(RUNS):
         pytest.skip('the other tests of this file were not run')
     by_dino = [score for name, score in scores.items() if 'dino' in name]

@@ -1,4 +1,4 @@
-"""The first mask for every frame of DAVIS-2017 val: the floor of all tables.
+"""The first mask for every frame of DAVIS-2017 val: the floor of tables.
 
 Expected result: not run by us.
 Hardware: a CPU.

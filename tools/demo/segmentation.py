@@ -21,7 +21,7 @@ BASELINES = {
     ),
     'encoder, random weights': (ENCODER, 'none'),
 }
-CEILING = {
+ORACLE = {
     'true masks, through the grid': (
         CONFIGS / 'grid-oracle-p8_moving-shapes.py',
         None,
@@ -32,8 +32,10 @@ NOTE = (
     'DAVIS metrics (%) on the generated sequences: mean of region similarity '
     'J and boundary accuracy F. Each frame is labelled by its nearest '
     'neighbours, in the features of the row, among patches of the first frame '
-    'and those before. Every object here is of one flat colour, which raw '
-    'pixels match nearly as well as can be; real videos are harder on them.'
+    'and those before. Every object here is of one flat colour, so that raw '
+    'pixels, and random projections of them, can hardly be bettered, and the '
+    'features that pre-training makes of them are worse. The last row is no '
+    'bound: the labels of a patch are hard there, propagated ones are soft.'
 )
 
 
@@ -65,7 +67,7 @@ def segmentation(
     }
     jobs, rows = [], []
     for number, (name, (config, checkpoint)) in enumerate(
-        {**BASELINES, **pretrained, **CEILING}.items()
+        {**BASELINES, **pretrained, **ORACLE}.items()
     ):
         work_dir = out_dir / 'segmentation' / str(number)
         args = [str(config), *([checkpoint] if checkpoint else [])]
@@ -106,6 +108,6 @@ def pictures(plan: Segmentation, number: int = 2) -> list[tuple[str, Path]]:
     Returns:
         Name of the sequence and its picture.
     """
-    *_, job = plan.jobs[: -len(CEILING)]
+    *_, job = plan.jobs[: -len(ORACLE)]
     paths = sorted((job.work_dir / 'pictures').glob('*.png'))
     return [(path.stem, path) for path in paths[:number]]

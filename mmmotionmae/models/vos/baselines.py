@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What the results of label propagation lie between."""
+"""What results of label propagation are to be compared with."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,7 +55,9 @@ class CopyFirstMask(_Baseline):
 
 @MODELS.register_module()
 class GridOracle(_Baseline):
-    """The true masks, through the patch grid: the best a grid can do.
+    """The true masks, through the patch grid: what its labels keep of them.
+
+    No bound: propagated labels are soft, and tell more of a boundary.
 
     Args:
         patch_size (int): Height and width of a patch. Defaults to 16.
