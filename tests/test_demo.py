@@ -183,6 +183,7 @@ def test_report_escapes_what_it_is_given(tmp_path):
         title='<b>',
         lead='a & b',
         table=None,
+        segmentation=None,
         curves='<svg></svg>',
         clips=[],
         reconstruction_note='',

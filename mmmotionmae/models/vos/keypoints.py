@@ -4,7 +4,6 @@
 Shapes: T frames, K joints, h w the patch grid.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +42,7 @@ class KeypointCodec:
             of a joint. Defaults to 5.
 
     Attributes:
+        field (str): Of the data sample, for the joints of all frames.
         first_frame (str): ``'decoded'``: the joints of the first frame in
             the results are what the labels keep of them. They do not count.
 
@@ -50,6 +50,7 @@ class KeypointCodec:
         ValueError: If ``sigma`` is no positive multiple of 1/6.
     """
 
+    field = 'pred_keypoints'
     first_frame = 'decoded'
 
     def __init__(self, sigma: float = 0.5, num_cells: int = 5) -> None:
@@ -145,14 +146,3 @@ class KeypointCodec:
         return torch.stack(
             [x / width * original_width, y / height * original_height], dim=-1
         ).numpy()
-
-    def stack(self, outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """The prediction for a sequence from those of its frames.
-
-        Args:
-            outputs: T times (K, 2), float32.
-
-        Returns:
-            ``pred_keypoints`` (T, K, 2), float32.
-        """
-        return dict(pred_keypoints=np.stack(outputs))

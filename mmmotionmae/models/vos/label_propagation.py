@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -62,12 +63,12 @@ class LabelPropagation(BaseModel):
         >>> model = LabelPropagation(
         ...     backbone=dict(type='RawPixels', patch_size=4))
         >>> mask = np.zeros((16, 16), np.uint8)
-        >>> mask[4:12, 4:12] = 1
+        >>> mask[:, 8:] = 1
         >>> sample = ActionDataSample(metainfo=dict(
         ...     original_shape=(16, 16), img_shape=(16, 16)))
         >>> sample.gt_masks = {0: mask}
         >>> video = torch.full((2, 3, 16, 16), 50, dtype=torch.uint8)
-        >>> video[:, 0, 4:12, 4:12] = 200
+        >>> video[:, 0, :, 8:] = 200
         >>> masks = model.predict([video], [sample])[0].pred_masks
         >>> bool((masks == mask).all())
         True
@@ -174,14 +175,16 @@ class LabelPropagation(BaseModel):
         for video, sample in zip(inputs, data_samples, strict=True):
             if video is None:
                 continue
-            for name, value in self._propagate(video, sample).items():
-                sample.set_field(value, name)
+            outputs = self._propagate(video, sample)
+            sample.set_field(outputs, self.codec.field)
         return list(data_samples)
 
-    def _propagate(self, video: Tensor, sample: ActionDataSample) -> dict:
+    def _propagate(
+        self, video: Tensor, sample: ActionDataSample
+    ) -> np.ndarray:
+        """(T, 3, H, W) to (T, ...), what the codec decodes."""
         codec = self.codec
         late = sample.get('late_masks', {})
-        outputs = []
         given: list[Frame] = []  # frames whose labels are known
         recent: deque[Frame] = deque(maxlen=self.num_context)
         for number, maps in enumerate(
@@ -202,7 +205,9 @@ class LabelPropagation(BaseModel):
                 )
             elif number == 0 and codec.first_frame == 'given':
                 output = sample.gt_masks[0]
-            outputs.append(output)
+            if number == 0:
+                outputs = np.empty((len(video), *output.shape), output.dtype)
+            outputs[number] = output
             flat = rearrange(labels, 'c h w -> (h w) c')
             if number == 0 or number in late:
                 given.append(Frame(features, flat, self.first_local))
@@ -212,7 +217,7 @@ class LabelPropagation(BaseModel):
                 recent.extend([Frame(features, flat, True)] * self.num_context)
             if self.on_frame is not None:
                 self.on_frame()
-        return codec.stack(outputs)
+        return outputs
 
     def _frames(self, video: Tensor, numbers: Sequence[int]) -> Tensor:
         return self.data_preprocessor.normalize(video[list(numbers)])

@@ -4,7 +4,6 @@
 Shapes: H W size of a frame, h w the patch grid, C labels: object ids.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -57,10 +56,14 @@ class SegmentationCodec:
             ``'given'``: as it is (DINO). ``'decoded'``: what the labels
             keep of it (CRW; it counts in VIP).
 
+    Attributes:
+        field (str): Of the data sample, for the masks of all frames.
+
     Raises:
         ValueError: If an argument is none of these.
     """
 
+    field = 'pred_masks'
     _CHOICES = dict(
         downsample=('nearest', 'bilinear'),
         argmax_size=('img', 'original'),
@@ -200,17 +203,6 @@ class SegmentationCodec:
             return mask
         resize = _resize_pillow if self.nearest == 'pillow' else _resize_opencv
         return resize(mask, labels.original_shape)
-
-    def stack(self, masks: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """The prediction for a sequence from those of its frames.
-
-        Args:
-            masks: T times (H, W), uint8.
-
-        Returns:
-            ``pred_masks`` (T, H, W), uint8.
-        """
-        return dict(pred_masks=np.stack(masks))
 
 
 def _stretch(maps: Tensor) -> Tensor:

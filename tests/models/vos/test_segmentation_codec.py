@@ -230,13 +230,6 @@ def test_insert_leaves_known_objects_to_the_prediction():
     np.testing.assert_array_equal(output, want[1])
 
 
-def test_stack():
-    masks = [draw_mask(seed=seed) for seed in (0, 1)]
-    stacked = SegmentationCodec().stack(masks)
-    assert list(stacked) == ['pred_masks']
-    np.testing.assert_array_equal(stacked['pred_masks'], masks)
-
-
 def test_registered_and_described():
     codec = TASK_UTILS.build(dict(type='SegmentationCodec', **CRW))
     assert codec.describe() == CRW | dict(argmax_size='img')
