@@ -118,6 +118,7 @@ def data(tmp_path_factory):
 
 RUNS = {
     'copy-first-mask_davis2017': 'davis/J&F-Mean',
+    'copy-first-mask_vip': 'vip/mIoU',
     'grid-oracle-p16_davis2017': 'davis/J&F-Mean',
     'raw-pixels-p16_label-propagation-dino_davis2017': 'davis/J&F-Mean',
     'raw-pixels-p16_label-propagation-siammae_vip': 'vip/mIoU',

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 import mmmotionmae
 from mmmotionmae.apis import UsageError
 from mmmotionmae.datasets import moving_shapes
-from mmmotionmae.engine.hooks.sequence_results_hook import hash_weights
+from mmmotionmae.engine.result_card import hash_weights
 from mmmotionmae.models import LabelPropagation
 
 spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools/test.py')

@@ -12,15 +12,13 @@ from mmaction.structures import ActionDataSample
 
 from mmmotionmae.datasets.sequences import PALETTE, write_mask
 from mmmotionmae.engine import SequenceVisualizationHook
-from mmmotionmae.engine.hooks.sequence_visualization_hook import (
-    annotate,
-    open_video,
-)
+from mmmotionmae.engine.hooks.sequence_visualization_hook import annotate
 from mmmotionmae.visualization import (
     draw_contours,
     draw_keypoints,
     overlay_mask,
 )
+from mmmotionmae.visualization.video import video_writer
 
 WHITE = (255, 255, 255)
 
@@ -281,7 +279,7 @@ def test_a_video_is_there_only_when_complete(tmp_path):
     path = tmp_path / 'new/video.mp4'
     frame = np.zeros((16, 16, 3), np.uint8)
     with pytest.raises(RuntimeError, match='stop'):
-        with open_video(path, fps=5) as add_frame:
+        with video_writer(path, fps=5) as add_frame:
             add_frame(frame)
             raise RuntimeError('stop')
     assert not list(path.parent.iterdir())

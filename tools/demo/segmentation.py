@@ -33,9 +33,10 @@ NOTE = (
     'J and boundary accuracy F. Each frame is labelled by its nearest '
     'neighbours, in the features of the row, among patches of the first frame '
     'and those before. Every object here is of one flat colour, so that raw '
-    'pixels, and random projections of them, can hardly be bettered, and the '
-    'features that pre-training makes of them are worse. The last row is no '
-    'bound: the labels of a patch are hard there, propagated ones are soft.'
+    'pixels, and random projections of them, can hardly be bettered; and the '
+    'encoders were trained on bright shapes over dark backgrounds only. The '
+    'last row is no bound: the labels of a patch are hard there, propagated '
+    'ones are soft.'
 )
 
 

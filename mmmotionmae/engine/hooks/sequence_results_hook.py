@@ -1,15 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import hashlib
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mmaction
-import mmengine
-import numpy as np
-import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import (
     all_gather_object,
@@ -17,20 +11,14 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 from tqdm import tqdm
 
 from ...apis.launch import UsageError
 from ...fileio import complete_file, set_aside
-from ...version import __version__
+from ..result_card import find_differences, make_card, unwrap
 
 CARD = 'card.json'
-# Settings, on any level of a config, that change no result of a sequence: the
-# hash of the weights covers the first, the next are about memory, and the
-# last chooses sequences.
-NEUTRAL = ('init_cfg', 'frames_per_batch', 'max_affinities', 'sequences')
 
 
 @HOOKS.register_module()
@@ -115,7 +103,7 @@ class SequenceResultsHook(Hook):
             path = folder / CARD
             if path.exists():
                 old = json.loads(path.read_text(encoding='utf-8'))
-                different = _differences(old, card)
+                different = find_differences(old, card)
                 if different:
                     raise UsageError(
                         f'{folder} holds the results of something else '
@@ -158,7 +146,7 @@ class SequenceResultsHook(Hook):
         )
         self._frames, self._seconds = 0, 0.0
         self._start = time.monotonic()
-        _unwrap(runner.model).on_frame = self._count_frame
+        unwrap(runner.model).on_frame = self._count_frame
 
     def _count_frame(self) -> None:
         self._frames += 1
@@ -196,7 +184,7 @@ class SequenceResultsHook(Hook):
     ) -> None:
         """Log the speed of all processes together."""
         self.close(runner)
-        _unwrap(runner.model).on_frame = None
+        unwrap(runner.model).on_frame = None
         ranks = all_gather_object((self._frames, self._seconds))
         frames = sum(rank[0] for rank in ranks)
         seconds = max(rank[1] for rank in ranks)
@@ -209,114 +197,3 @@ class SequenceResultsHook(Hook):
     def close(self, runner: Runner) -> None:
         """End the line of the bar, also after an error."""
         self._bar.close()
-
-
-def _unwrap(model: nn.Module) -> Any:
-    return model.module if is_model_wrapper(model) else model
-
-
-def make_card(runner: Runner) -> dict[str, Any]:
-    """What makes the results of a test.
-
-    Args:
-        runner: With the weights loaded.
-
-    Returns:
-        A dict for JSON: under ``fingerprint`` all that changes the results
-        (``weights``, a hash; ``protocol`` of the model; the config of model,
-        test loop and data set), and beside it ``checkpoint``, ``seed``,
-        ``versions`` and ``date``.
-    """
-    model, cfg = _unwrap(runner.model), runner.cfg
-    checkpoint = cfg.get('load_from')
-    card = dict(
-        fingerprint=dict(
-            weights=hash_weights(model),
-            protocol=getattr(model, 'protocol', None),
-            model=cfg.get('model'),
-            test_cfg=cfg.get('test_cfg'),
-            dataset=cfg.test_dataloader.dataset,
-        ),
-        checkpoint=dict(path=checkpoint, sha256=_hash_file(checkpoint)),
-        seed=runner.seed,
-        versions=dict(
-            mmmotionmae=__version__,
-            torch=torch.__version__,
-            mmaction=mmaction.__version__,
-            mmengine=mmengine.__version__,
-            numpy=np.__version__,
-        ),
-        date=time.strftime('%Y-%m-%d %H:%M:%S %z'),
-    )
-    # As a card looks that was read from a file: tuples are lists.
-    plain: dict[str, Any] = json.loads(json.dumps(card, default=str))
-    return plain
-
-
-def hash_weights(model: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers, with names and shapes.
-
-    Unlike that of a checkpoint file it covers random weights, those of an
-    ``init_cfg`` and those that a checkpoint lacks.
-    """
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        if isinstance(value, torch.Tensor):
-            digest.update(f'{name} {value.dtype} {[*value.shape]};'.encode())
-            values = value.detach().cpu().reshape(-1).contiguous()
-            digest.update(values.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _hash_file(path: str | None) -> str | None:
-    """SHA-256 of a file; None if it is none on this machine."""
-    if path is None or not Path(path).is_file():
-        return None
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What two cards differ in; empty if it does not change results."""
-    pairs = _different_items(old['fingerprint'], new['fingerprint'])
-    if 'weights' in pairs:  # say where they are from
-        for name in ('checkpoint', 'seed'):
-            pairs |= _different_items({name: old[name]}, {name: new[name]})
-    texts = [
-        f'{name}: {_short(before)} -> {_short(after)}'
-        for name, (before, after) in pairs.items()
-    ]
-    if len(texts) > 5:
-        texts[5:] = [f'and {len(texts) - 5} more']
-    return '; '.join(texts)
-
-
-def _different_items(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
-    before, after = dict(_flatten(old)), dict(_flatten(new))
-    return {
-        name: (before.get(name), after.get(name))
-        for name in before | after
-        if before.get(name) != after.get(name)
-    }
-
-
-def _flatten(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
-    """All leaves, with names such as ``model.backbone.depth``."""
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    if not items:
-        yield name, value
-    for key, item in items:
-        if key not in NEUTRAL:
-            yield from _flatten(item, f'{name}.{key}' if name else str(key))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 64 else f'{text[:12]}...{text[-12:]}'

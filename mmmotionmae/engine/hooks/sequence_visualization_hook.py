@@ -1,10 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from ...visualization.overlay import (
     draw_keypoints,
     overlay_mask,
 )
+from ...visualization.video import video_writer
 
 UInt8Array = npt.NDArray[np.uint8]
 # What is drawn on one frame: a mask (H, W) of ids, or keypoints (K, 2).
@@ -126,7 +126,7 @@ class SequenceVisualizationHook(Hook):
         sheet = []
         with ExitStack() as stack:
             if self.out_dir is not None:
-                video = open_video(self.out_dir / f'{name}.mp4', self.fps)
+                video = video_writer(self.out_dir / f'{name}.mp4', self.fps)
                 add_frame = stack.enter_context(video)
             for t, path in enumerate(paths):
                 image = _read_image(path)
@@ -178,46 +178,6 @@ def annotate(
     if truth is not None:
         image = draw_keypoints(image, truth, WHITE, radius=line)
     return image
-
-
-@contextmanager
-def open_video(path: Path, fps: int) -> Iterator[Callable[[UInt8Array], None]]:
-    """Write an H.264 mp4 file (yuv420p) frame by frame.
-
-    The file appears under its name only once it is complete. Missing parent
-    folders are made.
-
-    Args:
-        path: File to write, replaced if it exists.
-        fps: Frames per second.
-
-    Yields:
-        Takes a frame, RGB, uint8 (H, W, 3). All have one size; where a side
-        is odd, its last pixels are repeated once.
-    """
-    with complete_file(path) as temporary:
-        with av.open(str(temporary), 'w', format='mp4') as container:
-            stream = container.add_stream(
-                'libx264',
-                rate=fps,
-                pix_fmt='yuv420p',
-                options={'crf': '18', 'preset': 'veryfast'},
-            )
-
-            def add_frame(frame: UInt8Array) -> None:
-                height, width = frame.shape[:2]
-                frame = np.pad(
-                    frame,
-                    ((0, height % 2), (0, width % 2), (0, 0)),
-                    mode='edge',
-                )
-                if not stream.codec_context.is_open:
-                    stream.height, stream.width = frame.shape[:2]
-                picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
-                container.mux(stream.encode(picture))
-
-            yield add_frame
-            container.mux(stream.encode(None))
 
 
 def _read_image(path: Path) -> UInt8Array:
