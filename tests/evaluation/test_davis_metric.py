@@ -17,7 +17,7 @@ from PIL import Image
 from mmmotionmae.datasets.sequences import PALETTE, write_mask
 from mmmotionmae.evaluation import DAVISMetric, ScoringError, score_davis
 from mmmotionmae.evaluation.masks import MEASURES, summarize
-from mmmotionmae.evaluation.metrics import complete_folder
+from mmmotionmae.evaluation.metrics.sequence_metric import complete_folder
 
 NAMES = ['cat', 'dog/black', 'eel']
 

@@ -7,6 +7,7 @@ Shapes: N frames, L = h*w cells of the patch grid, D width, C labels, H W size.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from benchmark_clock import synchronize
 from mmaction.structures import ActionDataSample
+from mmengine.config import Config
 from torch import Tensor
 from vos_cropmae import CropMAE
 from vos_official import Dino
@@ -23,6 +25,9 @@ from vos_tasks import OURS, Step, Task
 from mmmotionmae.models import LabelPropagation
 from mmmotionmae.models.vos.features import FrameFeatures, Video
 from mmmotionmae.models.vos.propagation import Frame
+
+ROOT = Path(__file__).parents[2]
+CRW_CONFIG = ROOT / 'configs' / '_base_' / 'vos' / 'davis2017_siammae.py'
 
 
 class _Given(FrameFeatures):
@@ -168,23 +173,10 @@ def crw_propagation(setup: Setup, cropmae: CropMAE | None) -> Task:
         cropmae: The official code, if it is there.
     """
     sequences = _with_features(setup, setup.crw_size)
+    form = Config.fromfile(CRW_CONFIG).model.to_dict()
+    del form['type']
     model = setup.model(
-        dict(type='RawPixels', patch_size=setup.patch_size),
-        topk=7,
-        temperature=0.7,
-        radius=20,
-        window='circle',
-        first_local=False,
-        num_context=CropMAE.num_context,
-        pad_context=True,
-        keep_ties=False,
-        codec=dict(
-            type='SegmentationCodec',
-            downsample='bilinear',
-            min_max=False,
-            nearest='opencv',
-            first_frame='decoded',
-        ),
+        dict(type='RawPixels', patch_size=setup.patch_size), **form
     )
     first = sequences[0]
     flat = [F.normalize(cells(maps), dim=1) for maps in first.maps]

@@ -15,11 +15,12 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import segmentation
 from jobs import (
     ROOT,
     DemoError,
@@ -29,9 +30,6 @@ from jobs import (
     last_checkpoint,
     train_job,
 )
-from segmentation import NOTE, Segmentation, pictures, segmentation
-from segmentation import print_table as print_segmentation
-from segmentation import table as segmentation_table
 
 from mmmotionmae.fileio import set_aside
 
@@ -165,10 +163,10 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
     stage.run(tests)
 
     stage.say('Segmenting objects with the frozen encoders')
-    plan = segmentation(
+    plan = segmentation.plan_jobs(
         out_dir, {name: last_checkpoint(arms[name]) for name in arms}
     )
-    stage.run(plan.jobs)
+    stage.run(list(plan.values()))
     stage.pool.shutdown()
 
     accuracies = {
@@ -182,7 +180,7 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
         out_dir, data, arms, accuracies, plan, results, scale
     )
     print_table(accuracies, scale)
-    print_segmentation(segmentation_table(plan, results))
+    segmentation.print_table(segmentation.table(plan, results))
     stage.say(f'Report: {report}')
     return report
 
@@ -250,7 +248,7 @@ def report_shapes(
     data: Path,
     arms: dict[str, Path],
     accuracies: dict[str, list[float]],
-    plan: Segmentation,
+    plan: Mapping[str, Job],
     results: Results,
     scale: Scale,
 ) -> Path:
@@ -316,9 +314,9 @@ def report_shapes(
             ]
         ),
         segmentation=dict(
-            text=NOTE,
-            rows=segmentation_table(plan, results),
-            pictures=report.embed_pictures(pictures(plan)),
+            text=segmentation.NOTE,
+            rows=segmentation.table(plan, results),
+            pictures=report.embed_pictures(segmentation.pictures(plan)),
         ),
         clips=report.film_strips(videos),
         reconstruction_note='Test clips, which the network was not trained '

@@ -2,7 +2,6 @@
 """The demo's last part: video object segmentation with frozen encoders."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from jobs import Job, Results
@@ -40,33 +39,23 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """The tests of the segmentation.
-
-    Attributes:
-        jobs: One for each row of the table.
-        rows: Names of the rows.
-    """
-
-    jobs: list[Job]
-    rows: list[str]
-
-
-def segmentation(
+def plan_jobs(
     out_dir: Path, checkpoints: Mapping[str, Path]
-) -> Segmentation:
+) -> dict[str, Job]:
     """Plan the tests.
 
     Args:
         out_dir: The folder of the demo.
         checkpoints: Of the pre-trained encoders, by name.
+
+    Returns:
+        By the names of the rows of the table.
     """
     pretrained = {
         f'encoder, {name}': (ENCODER, str(checkpoint))
         for name, checkpoint in checkpoints.items()
     }
-    jobs, rows = [], []
+    jobs = {}
     for number, (name, (config, checkpoint)) in enumerate(
         {**BASELINES, **pretrained, **ORACLE}.items()
     ):
@@ -74,12 +63,11 @@ def segmentation(
         args = [str(config), *([checkpoint] if checkpoint else [])]
         args += ['--work-dir', str(work_dir)]
         args += ['--show-dir', str(work_dir / 'pictures')]
-        jobs.append(Job(f'segment: {name}', 'test', tuple(args), work_dir))
-        rows.append(name)
-    return Segmentation(jobs, rows)
+        jobs[name] = Job(f'segment: {name}', 'test', tuple(args), work_dir)
+    return jobs
 
 
-def table(plan: Segmentation, results: Results) -> list[list[str]]:
+def table(plan: Mapping[str, Job], results: Results) -> list[list[str]]:
     """The rows of the result: name and a cell for each of ``COLUMNS``."""
     return [
         [
@@ -89,7 +77,7 @@ def table(plan: Segmentation, results: Results) -> list[list[str]]:
                 for column in COLUMNS
             ),
         ]
-        for row, job in zip(plan.rows, plan.jobs, strict=True)
+        for row, job in plan.items()
     ]
 
 
@@ -103,12 +91,14 @@ def print_table(rows: list[list[str]]) -> None:
     print('DAVIS metrics (%) on the generated sequences\n')
 
 
-def pictures(plan: Segmentation, number: int = 2) -> list[tuple[str, Path]]:
+def pictures(
+    plan: Mapping[str, Job], number: int = 2
+) -> list[tuple[str, Path]]:
     """Overlays of the last pre-trained encoder on some sequences.
 
     Returns:
         Name of the sequence and its picture.
     """
-    *_, job = plan.jobs[: -len(ORACLE)]
+    *_, job = list(plan.values())[: -len(ORACLE)]
     paths = sorted((job.work_dir / 'pictures').glob('*.png'))
     return [(path.stem, path) for path in paths[:number]]

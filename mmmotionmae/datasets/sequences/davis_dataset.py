@@ -64,8 +64,8 @@ class DAVISDataset(SequenceDataset):
     Raises:
         FileNotFoundError: If the list, a folder, the frames of a sequence or
             its first mask is missing.
-        ValueError: For bad arguments or a bad list.
-        SequenceError: If a mask has no frame.
+        ValueError: For bad arguments.
+        SequenceError: For a bad list, or if a mask has no frame.
         MaskError: If the first mask of a sequence cannot be read or, when it
             is loaded, has no objects.
     """

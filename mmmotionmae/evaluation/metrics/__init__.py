@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .davis_metric import DAVISMetric
 from .pck_metric import PCKMetric
-from .sequence_metric import SequenceMetric, complete_folder
+from .sequence_metric import SequenceMetric
 from .vip_metric import VIPMetric
 
 __all__ = [
@@ -9,5 +9,4 @@ __all__ = [
     'PCKMetric',
     'SequenceMetric',
     'VIPMetric',
-    'complete_folder',
 ]

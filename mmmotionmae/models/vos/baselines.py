@@ -1,60 +1,36 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """What results of label propagation are to be compared with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from mmaction.registry import MODELS, TASK_UTILS
 from mmaction.structures import ActionDataSample
-from mmengine.model import BaseModel
 from torch import Tensor
 
+from .sequence_model import SequenceModel
 
-class _Baseline(BaseModel):
-    """Masks for each frame, without an encoder."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_frame: Callable[[], object] | None = None
+@MODELS.register_module()
+class CopyFirstMask(SequenceModel):
+    """The first mask for every frame: nothing has moved."""
 
     @property
     def protocol(self) -> dict[str, Any]:
         """dict: All that decides the result."""
         return dict(baseline=type(self).__name__)
 
-    def forward(
-        self,
-        inputs: Sequence[Tensor | None],
-        data_samples: Sequence[ActionDataSample],
-        mode: str = 'predict',
-    ) -> list[ActionDataSample]:
-        """As :meth:`LabelPropagation.forward`."""
-        for video, sample in zip(inputs, data_samples, strict=True):
-            if video is None:
-                continue
-            masks = []
-            for number in range(len(video)):
-                masks.append(self._mask(sample, number))
-                if self.on_frame is not None:
-                    self.on_frame()
-            sample.set_field(np.stack(masks), 'pred_masks')
-        return list(data_samples)
-
-    def _mask(self, sample: ActionDataSample, number: int) -> np.ndarray:
-        raise NotImplementedError
+    def label_frames(
+        self, video: Tensor, sample: ActionDataSample
+    ) -> Iterator[np.ndarray]:
+        """See :class:`SequenceModel`."""
+        yield from repeat(sample.gt_masks[0], len(video))
 
 
 @MODELS.register_module()
-class CopyFirstMask(_Baseline):
-    """The first mask for every frame: nothing has moved."""
-
-    def _mask(self, sample: ActionDataSample, number: int) -> np.ndarray:
-        return sample.gt_masks[0]
-
-
-@MODELS.register_module()
-class GridOracle(_Baseline):
+class GridOracle(SequenceModel):
     """The true masks, through the patch grid: what its labels keep of them.
 
     No bound: propagated labels are soft, and tell more of a boundary.
@@ -77,22 +53,32 @@ class GridOracle(_Baseline):
     def protocol(self) -> dict[str, Any]:
         """dict: All that decides the result."""
         return dict(
-            super().protocol,
+            baseline=type(self).__name__,
             patch_size=self.patch_size,
             labels=dict(
                 type=type(self.codec).__name__, **self.codec.describe()
             ),
         )
 
-    def _mask(self, sample: ActionDataSample, number: int) -> np.ndarray:
+    def label_frames(
+        self, video: Tensor, sample: ActionDataSample
+    ) -> Iterator[np.ndarray]:
+        """See :class:`SequenceModel`.
+
+        Raises:
+            ValueError: If a frame has no mask.
+        """
         height, width = sample.img_shape
         grid = (height // self.patch_size, width // self.patch_size)
-        if number not in sample.gt_masks:
-            raise ValueError(
-                f'{sample.sequence}: GridOracle needs a mask of every frame, '
-                f'and LoadMasks with frames="all"; there is none of frame '
-                f'{number}.'
-            )
         _, labels = self.codec.encode(sample, grid)
-        maps = self.codec.encode_mask(sample.gt_masks[number], labels, grid)
-        return self.codec.decode(maps, labels)
+        for number in range(len(video)):
+            mask = sample.gt_masks.get(number)
+            if mask is None:
+                raise ValueError(
+                    f'{sample.sequence}: GridOracle needs a mask of every '
+                    'frame, and LoadMasks with frames="all"; there is none '
+                    f'of frame {number}.'
+                )
+            yield self.codec.decode(
+                self.codec.encode_mask(mask, labels, grid), labels
+            )

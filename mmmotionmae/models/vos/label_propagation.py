@@ -6,7 +6,7 @@ width, C labels.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,16 @@ from einops import rearrange
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmaction.registry import MODELS, TASK_UTILS
 from mmaction.structures import ActionDataSample
-from mmengine.model import BaseModel
 from torch import Tensor
 
 from ...compat import CheckpointError
 from .features import FrameFeatures, MapFeatures, ViTFeatures
 from .propagation import Frame, Propagation
+from .sequence_model import SequenceModel
 
 
 @MODELS.register_module()
-class LabelPropagation(BaseModel):
+class LabelPropagation(SequenceModel):
     """Propagate masks or joints of the first frame, without training.
 
     The two forms in use are those of DINO's ``eval_video_segmentation.py``
@@ -53,9 +53,6 @@ class LabelPropagation(BaseModel):
             :class:`SegmentationCodec` or :class:`KeypointCodec`.
         max_affinities (int): See :class:`Propagation`.
         data_preprocessor (dict): :class:`SequenceDataPreprocessor`.
-
-    Attributes:
-        on_frame: Called after each frame, if set.
 
     Examples:
         >>> import numpy as np, torch
@@ -115,7 +112,7 @@ class LabelPropagation(BaseModel):
         self.num_context = num_context
         self.pad_context = pad_context
         self.codec = TASK_UTILS.build(codec)
-        self.on_frame: Callable[[], object] | None = None
+        self.field = self.codec.field
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -134,55 +131,22 @@ class LabelPropagation(BaseModel):
             normalisation=self.data_preprocessor.describe(),
         )
 
-    def forward(
-        self,
-        inputs: Sequence[Tensor | None],
-        data_samples: Sequence[ActionDataSample],
-        mode: str = 'predict',
-    ) -> list[ActionDataSample]:
-        """Predict; there is nothing to train.
-
-        Raises:
-            ValueError: If ``mode`` is another.
-        """
-        if mode != 'predict':
-            raise ValueError(
-                f'{type(self).__name__} can only predict, not {mode!r}.'
-            )
-        return self.predict(inputs, data_samples)
-
-    @torch.no_grad()
-    def predict(
-        self,
-        inputs: Sequence[Tensor | None],
-        data_samples: Sequence[ActionDataSample],
-    ) -> list[ActionDataSample]:
-        """Label all frames of videos.
+    def label_frames(
+        self, video: Tensor, sample: ActionDataSample
+    ) -> Iterator[np.ndarray]:
+        """Propagate the labels of the first frame.
 
         Args:
-            inputs: For each video (T, 3, H, W), uint8, RGB; None if it is
-                finished already.
-            data_samples: What :class:`PackSequence` makes; what the codec
-                needs of the first frame among it.
+            video: (T, 3, H, W), uint8, RGB.
+            sample: With what the codec needs of the first frame.
 
-        Returns:
-            The same samples, with ``pred_masks`` (T, H, W), uint8, at the
-            original size, or ``pred_keypoints`` (T, K, 2), float32.
+        Yields:
+            For each frame what the codec decodes: a mask (H, W), uint8, at
+            the original size, or joints (K, 2), float32.
 
         Raises:
             ValueError: If the encoder's output is not finite.
         """
-        for video, sample in zip(inputs, data_samples, strict=True):
-            if video is None:
-                continue
-            outputs = self._propagate(video, sample)
-            sample.set_field(outputs, self.codec.field)
-        return list(data_samples)
-
-    def _propagate(
-        self, video: Tensor, sample: ActionDataSample
-    ) -> np.ndarray:
-        """(T, 3, H, W) to (T, ...), what the codec decodes."""
         codec = self.codec
         late = sample.get('late_masks', {})
         given: list[Frame] = []  # frames whose labels are known
@@ -205,9 +169,7 @@ class LabelPropagation(BaseModel):
                 )
             elif number == 0 and codec.first_frame == 'given':
                 output = sample.gt_masks[0]
-            if number == 0:
-                outputs = np.empty((len(video), *output.shape), output.dtype)
-            outputs[number] = output
+            yield output
             flat = rearrange(labels, 'c h w -> (h w) c')
             if number == 0 or number in late:
                 given.append(Frame(features, flat, self.first_local))
@@ -215,9 +177,6 @@ class LabelPropagation(BaseModel):
                 recent.append(Frame(features, flat, True))
             if number == 0 and self.pad_context:
                 recent.extend([Frame(features, flat, True)] * self.num_context)
-            if self.on_frame is not None:
-                self.on_frame()
-        return outputs
 
     def _frames(self, video: Tensor, numbers: Sequence[int]) -> Tensor:
         return self.data_preprocessor.normalize(video[list(numbers)])

@@ -197,16 +197,14 @@ class Propagation:
         # One more than k shows whether others equal the k-th.
         number = min(self.topk + self.keep_ties, maxima.shape[1])
         largest, cells = maxima.topk(number)
+        values = _gather(affinities, largest, cells)
         if self.keep_ties:
-            values = _gather(affinities, cells).flatten(1)
-            kth = _kth(values, self.topk).clamp_min(
-                torch.finfo(values.dtype).min
-            )
+            kth = _kth(values.flatten(1), self.topk)
+            kth = kth.clamp_min(torch.finfo(kth.dtype).min)
             if bool((largest[:, self.topk :] >= kth).any()):
                 most = int((maxima >= kth).sum(1).max())
                 largest, cells = maxima.topk(most)
-        values = _gather(affinities, cells)
-        values.masked_fill_((largest == -torch.inf)[..., None], -torch.inf)
+                values = _gather(affinities, largest, cells)
         frames = torch.arange(len(affinities), device=cells.device)
         return (
             values.flatten(1),
@@ -215,9 +213,18 @@ class Propagation:
         )
 
 
-def _gather(affinities: Sequence[Tensor], cells: Tensor) -> Tensor:
-    """N times (Q, K), and (Q, k), numbers of cells, to (Q, k, N)."""
-    return torch.stack([a.gather(1, cells) for a in affinities], 2)
+def _gather(
+    affinities: Sequence[Tensor], largest: Tensor, cells: Tensor
+) -> Tensor:
+    """The affinities in some cells, -inf where the largest is: (Q, k, N).
+
+    Args:
+        affinities: N times (Q, K).
+        largest: (Q, k), the maximum over the frames.
+        cells: (Q, k), numbers of cells.
+    """
+    values = torch.stack([a.gather(1, cells) for a in affinities], 2)
+    return values.masked_fill_((largest == -torch.inf)[..., None], -torch.inf)
 
 
 def _kth(values: Tensor, k: int) -> Tensor:

@@ -8,6 +8,26 @@ from mmaction.structures import ActionDataSample
 
 ORIGINAL, IMAGE, PATCH = (45, 71), (48, 80), 8
 
+# The published forms, with small windows for the small frames.
+DINO = dict(topk=5, temperature=0.1, radius=2, num_context=3)
+CRW = dict(
+    topk=7,
+    temperature=0.7,
+    radius=4,
+    window='circle',
+    first_local=False,
+    num_context=3,
+    pad_context=True,
+    keep_ties=False,
+    codec=dict(
+        type='SegmentationCodec',
+        downsample='bilinear',
+        min_max=False,
+        nearest='opencv',
+        first_frame='decoded',
+    ),
+)
+
 
 def draw_sequence(num_frames, ids=(3, 7, 200), seed=4):
     """Textured rectangles that move over texture.

@@ -80,6 +80,12 @@ def test_finished_sequences_and_calls():
         assert len(calls) == 3
 
 
+def test_there_is_nothing_to_train():
+    model = MODELS.build(dict(type='CopyFirstMask'))
+    with pytest.raises(ValueError, match="can only predict, not 'loss'"):
+        model([], [], mode='loss')
+
+
 def test_grid_oracle_needs_all_masks():
     video, sample = pack(*draw_sequence(3))
     del sample.gt_masks[1]

@@ -11,6 +11,8 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.dataset import pseudo_collate
 from small_sequences import (
+    CRW,
+    DINO,
     IMAGE,
     ORIGINAL,
     PATCH,
@@ -23,25 +25,6 @@ from torch.utils.data import DataLoader
 from mmmotionmae.datasets import DAVISDataset, moving_shapes
 from mmmotionmae.models import LabelPropagation
 
-# The published forms, with small windows for the small frames.
-DINO = dict(topk=5, temperature=0.1, radius=2, num_context=3)
-CRW = dict(
-    topk=7,
-    temperature=0.7,
-    radius=4,
-    window='circle',
-    first_local=False,
-    num_context=3,
-    pad_context=True,
-    keep_ties=False,
-    codec=dict(
-        type='SegmentationCodec',
-        downsample='bilinear',
-        min_max=False,
-        nearest='opencv',
-        first_frame='decoded',
-    ),
-)
 FORMS = dict(dino=DINO, crw=CRW)
 
 

@@ -3,7 +3,7 @@
 
 Clones of https://github.com/facebookresearch/dino and
 https://github.com/alexandre-eymael/CropMAE are named by the environment
-variables ``DINO_DIR`` and ``CROPMAE_DIR``.
+variables ``DINO_CHECKOUT`` and ``CROPMAE_CHECKOUT``.
 """
 
 import importlib
@@ -19,12 +19,13 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.dataset import pseudo_collate
 from PIL import Image
+from small_sequences import CRW
 
 from mmmotionmae.datasets import DAVISDataset, moving_shapes
 from mmmotionmae.datasets.sequences import write_mask
 
-DINO_DIR = os.environ.get('DINO_DIR')
-CROPMAE_DIR = os.environ.get('CROPMAE_DIR')
+DINO_CHECKOUT = os.environ.get('DINO_CHECKOUT')
+CROPMAE_CHECKOUT = os.environ.get('CROPMAE_CHECKOUT')
 BACKBONES = dict(
     pixels=dict(type='RawPixels'),
     vit=dict(type='MotionMAEViT', embed_dims=96, depth=2, num_heads=3),
@@ -109,11 +110,11 @@ def assert_masks_equal(ours, theirs, num_objects):
     assert set(np.unique(theirs[-1])) == set(range(num_objects + 1))
 
 
-@pytest.mark.skipif(not DINO_DIR, reason='DINO_DIR is not set')
+@pytest.mark.skipif(not DINO_CHECKOUT, reason='DINO_CHECKOUT is not set')
 @pytest.mark.parametrize('backbone', BACKBONES)
 def test_dino(backbone, davis, stub, monkeypatch, tmp_path):
     stub('torchvision', transforms=None)
-    monkeypatch.syspath_prepend(DINO_DIR)
+    monkeypatch.syspath_prepend(DINO_CHECKOUT)
     official = importlib.import_module('eval_video_segmentation')
     monkeypatch.setattr(torch.Tensor, 'cuda', lambda self, **_: self)
     official.args = SimpleNamespace(
@@ -158,7 +159,7 @@ def test_dino(backbone, davis, stub, monkeypatch, tmp_path):
         assert_masks_equal(sample.pred_masks, theirs, number + 1)
 
 
-@pytest.mark.skipif(not CROPMAE_DIR, reason='CROPMAE_DIR is not set')
+@pytest.mark.skipif(not CROPMAE_CHECKOUT, reason='CROPMAE_CHECKOUT is not set')
 @pytest.mark.parametrize('backbone', BACKBONES)
 def test_cropmae(backbone, davis, stub, monkeypatch, tmp_path):
     size = (176, 256)
@@ -169,7 +170,7 @@ def test_cropmae(backbone, davis, stub, monkeypatch, tmp_path):
     for name in ('timm', 'timm.models', 'timm.models.vision_transformer'):
         stub(name, Block=None)
     monkeypatch.syspath_prepend(
-        str(Path(CROPMAE_DIR) / 'downstreams/propagation')
+        str(Path(CROPMAE_CHECKOUT) / 'downstreams/propagation')
     )
     official = importlib.import_module('src.test')
     vos = importlib.import_module('src.data.vos')
@@ -202,24 +203,7 @@ def test_cropmae(backbone, davis, stub, monkeypatch, tmp_path):
         no_l2=False,
         norm_mask=False,
     )
-    model = build(
-        backbone,
-        topk=7,
-        temperature=0.7,
-        radius=6,
-        window='circle',
-        first_local=False,
-        num_context=20,
-        pad_context=True,
-        keep_ties=False,
-        codec=dict(
-            type='SegmentationCodec',
-            downsample='bilinear',
-            min_max=False,
-            nearest='opencv',
-            first_frame='decoded',
-        ),
-    )
+    model = build(backbone, **CRW | dict(radius=6, num_context=20))
     seen = []
 
     def their_model(frames):
