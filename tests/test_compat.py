@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmaction.utils import dependency
 from mmengine.config import DictAction
 from mmengine.device import get_device
@@ -711,3 +712,23 @@ def test_options_keep_the_spaces_of_a_path(text, value):
     options = parser.parse_args(['--cfg-options', f'x.y={text}']).cfg_options
     assert options == {'x.y': value}
     assert type(options['x.y']) is type(value)
+
+
+def test_hard_labels_in_bfloat16():
+    """Loss and accuracy are those of the same scores in float32."""
+    head = MODELS.build(
+        dict(type='TimeSformerHead', num_classes=6, in_channels=8, topk=(1, 3))
+    )
+    samples = [ActionDataSample().set_gt_label(i) for i in (0, 5, 2, 2)]
+    scores = torch.randn(4, 6).bfloat16().requires_grad_()
+    losses = head.loss_by_feat(scores, samples)
+    labels = torch.tensor([0, 5, 2, 2])
+    expected = nn.functional.cross_entropy(scores.float(), labels)
+    assert losses['loss_cls'].dtype == torch.float32
+    assert losses['loss_cls'].item() == pytest.approx(expected.item())
+    best = scores.argsort(dim=1, descending=True)
+    for k in (1, 3):
+        hits = (best[:, :k] == labels[:, None]).any(1).float().mean()
+        assert losses[f'top{k}_acc'].item() == pytest.approx(hits.item())
+    losses['loss_cls'].backward()
+    assert scores.grad.dtype == torch.bfloat16
