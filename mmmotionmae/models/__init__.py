@@ -5,7 +5,7 @@ from .data_preprocessors import (
     MotionMAEDataPreprocessor,
     SequenceDataPreprocessor,
 )
-from .heads import MotionMAEHead
+from .heads import AttentiveProbeHead, LinearProbeHead, MotionMAEHead
 from .losses import MaskedReconstructionLoss
 from .motionmae import MotionMAE
 from .necks import MotionMAEDecoder
@@ -18,12 +18,14 @@ from .vos import (
 )
 
 __all__ = [
+    'AttentiveProbeHead',
     'AugmentingDataPreprocessor',
     'CopyFirstMask',
     'FusedVisionTransformer',
     'GridOracle',
     'KeypointCodec',
     'LabelPropagation',
+    'LinearProbeHead',
     'MaskedReconstructionLoss',
     'MotionMAE',
     'MotionMAEDataPreprocessor',
