@@ -515,7 +515,7 @@ def test_options_come_before_the_dump(config_of):
     )
     assert cfg.test_evaluator.metrics == [
         dict(type='AccMetric', collect_device='gpu'),
-        dict(type='DumpResults', out_file_path='x.pkl'),
+        dict(type='CompleteDumpResults', out_file_path='x.pkl'),
     ]
 
 
@@ -527,7 +527,7 @@ def test_dump_after_a_list_of_metrics(config_of):
     )
     cfg = config_of(test, 'config.py', 'c.pth', '--dump', 'x.pickle')
     types = [metric.type for metric in cfg.test_evaluator.metrics]
-    assert types == ['AccMetric', 'Other', 'DumpResults']
+    assert types == ['AccMetric', 'Other', 'CompleteDumpResults']
     cfg = config_of(test, 'config.py', 'c.pth')
     types = [metric.type for metric in cfg.test_evaluator.metrics]
     assert types == ['AccMetric', 'Other']
@@ -544,7 +544,45 @@ def test_dump_beside_the_metrics_of_an_evaluator(config_of):
     cfg = config_of(test, 'config.py', 'c.pth', '--dump', 'x.pickle')
     assert cfg.test_evaluator.type == 'VideoEvaluator'
     types = [metric.type for metric in cfg.test_evaluator.metrics]
-    assert types == ['AccMetric', 'DumpResults']
+    assert types == ['AccMetric', 'CompleteDumpResults']
+
+
+DUMP_ARGV = ['config.py', 'none', '--dump', 'x.pkl']
+
+
+@pytest.mark.parametrize(
+    'setting,loop',
+    [
+        ('', 'ResumableTestLoop'),
+        ('test_cfg = dict(_delete_=True)', 'ResumableTestLoop'),
+        ('test_cfg = dict(type="Other")', 'Other'),
+        ('test_dataloader = dict(sampler=dict(shuffle=True))', 'TestLoop'),
+        ('test_dataloader = dict(sampler=dict(type="Other"))', 'TestLoop'),
+        ('test_dataloader = dict(batch_sampler=dict(a=1))', 'TestLoop'),
+        ('test_dataloader = dict(num_batch_per_epoch=1)', 'TestLoop'),
+        ('custom_hooks = [dict(type="SequenceResultsHook")]', 'TestLoop'),
+    ],
+)
+def test_which_dumps_go_on(config_of, setting, loop):
+    Path('config.py').write_text(f'_base_ = [{str(FINETUNE)!r}]\n{setting}\n')
+    cfg = config_of(test, *DUMP_ARGV)
+    assert cfg.test_evaluator.metrics[-1].out_file_path == 'x.pkl'
+    expected = dict(type=loop)
+    if loop == 'ResumableTestLoop':
+        expected.update(out_file='x.pkl', overwrite=False)
+    assert cfg.test_cfg == expected
+    cfg = config_of(test, *DUMP_ARGV[:2])
+    assert cfg.test_cfg.get('type', 'TestLoop') in ('TestLoop', 'Other')
+
+
+def test_dump_in_mixed_precision(config_of):
+    Path('config.py').write_text(f'_base_ = [{str(FINETUNE)!r}]\n')
+    cfg = config_of(test, *DUMP_ARGV, '--overwrite', '--amp')
+    assert cfg.test_cfg == dict(
+        type='ResumableTestLoop', amp='bf16', out_file='x.pkl', overwrite=True
+    )
+    with pytest.raises(UsageError, match="--amp works with .* 'Other'"):
+        test(*DUMP_ARGV, '--amp', '--cfg-options', 'test_cfg.type=Other')
 
 
 def test_testing_does_not_resume(config_of):

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmmotionmae.apis import launch
+from mmmotionmae.apis import launch, testing
 from mmmotionmae.apis.bad_data import (
     explain_data_errors,
     leave_out_bad_videos,
@@ -30,13 +30,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'without weights',
     )
     parser.add_argument(
-        '--dump', metavar='FILE.pkl', help='write the predictions to this file'
+        '--dump',
+        metavar='FILE.pkl',
+        help='write the predictions to this file; the same command goes on '
+        'after an interruption (what is done is in FILE.pkl.parts)',
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='let --dump write over an existing file; label all sequences '
-        'anew and set earlier results aside',
+        help='let --dump write over an existing file, and set the parts of '
+        'another test aside; label all sequences anew and set earlier results '
+        'aside',
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=['bf16', 'fp16'],
+        help='mixed precision: bf16 (the default), or fp16 on a GPU',
     )
     parser.add_argument('--show-dir', help='where to draw the predictions')
     parser.add_argument(
@@ -66,16 +77,18 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         The metrics.
     """
     cfg = config_of(args)
-    launch.set_checkpoint(cfg, args.checkpoint)
-    launch.set_visualization(
+    testing.set_checkpoint(cfg, args.checkpoint)
+    testing.set_visualization(
         cfg, args.show_dir, args.show, args.interval, args.wait_time
     )
-    launch.set_dump(cfg, args.dump, args.overwrite)
+    testing.check_views(cfg)
+    testing.set_test_amp(cfg, args.amp)
+    testing.set_dump(cfg, args.dump, args.overwrite)
     if args.overwrite:
-        launch.set_overwrite(cfg)
+        testing.set_overwrite(cfg)
     leave_out_bad_videos(cfg)
     runner = launch.build_runner(cfg)
-    launch.init_weights(runner, args.checkpoint)
+    testing.init_weights(runner, args.checkpoint)
     try:
         with explain_data_errors(runner):
             return runner.test()

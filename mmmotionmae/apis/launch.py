@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""From a config file to a run: what ``tools/train.py`` and ``test.py`` do.
+"""From a config file to a run; what the flags of ``tools/train.py`` change.
 
 The flags are MMAction2's. Every function raises :class:`UsageError` with one
 clear sentence where a user's input is at fault.
@@ -7,7 +7,7 @@ clear sentence where a user's input is at fault.
 
 import math
 import os.path as osp
-from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from mmaction.registry import RUNNERS
@@ -170,126 +170,34 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
     cfg.load_from = resume
 
 
-def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
-    """Test the weights of this checkpoint.
-
-    Args:
-        cfg: Changed in place.
-        checkpoint: Path or URL. ``'none'``, or None: those that the config
-            sets up itself, see :func:`init_weights`.
-
-    Raises:
-        UsageError: If there is no such file.
-    """
-    cfg.resume = False
-    if checkpoint in (None, 'none'):
-        return
-    if '://' not in checkpoint and not osp.exists(checkpoint):
-        raise UsageError(f'There is no checkpoint {checkpoint!r}.')
-    cfg.load_from = checkpoint
-
-
-def init_weights(runner: Runner, checkpoint: str | None) -> None:
-    """Set up the weights that are tested without a checkpoint.
-
-    They are random or those of an ``init_cfg``; MMEngine sets them up before
-    a training only. ``load_from`` of the config, if any, comes on top.
-
-    Args:
-        runner: Before its test.
-        checkpoint: As for :func:`set_checkpoint`. None is enough for a model
-            without weights only.
-
-    Raises:
-        UsageError: If there is no checkpoint, but weights.
-    """
-    if checkpoint is None and list(runner.model.parameters()):
-        raise UsageError(
-            'The model has weights: name a checkpoint, or "none" for those '
-            'that the config sets up itself (random, init_cfg, load_from).'
-        )
-    if checkpoint in (None, 'none'):
-        runner._init_model_weights()
-
-
-def set_overwrite(cfg: Config) -> None:
-    """Let a test over sequences start anew, see ``SequenceResultsHook``."""
-    hooks = [*cfg.get('default_hooks', {}).values()]
-    hooks += cfg.get('custom_hooks') or []
-    for hook in hooks:
-        if hook and hook.get('type') == 'SequenceResultsHook':
-            hook.overwrite = True
-
-
 def switch_off_validation(cfg: Config) -> None:
     """Train without evaluating in between."""
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
 
-def set_visualization(
-    cfg: Config,
-    show_dir: str | None,
-    show: bool,
-    interval: int,
-    wait_time: float,
-) -> None:
-    """Draw the predictions of a test.
-
-    Args:
-        cfg: Changed in place.
-        show_dir: Where pictures go. None: nowhere.
-        show: Whether to open windows.
-        interval: Every how many samples.
-        wait_time: How long a window stays, in seconds.
-    """
-    if show_dir is None and not show:
-        return
-    hook = cfg.default_hooks.get('visualization') or dict(
-        type='VisualizationHook'
-    )
-    hook.update(
-        enable=True,
-        out_dir=show_dir,
-        show=show,
-        interval=interval,
-        wait_time=wait_time,
-    )
-    cfg.default_hooks.visualization = hook
-
-
-def set_dump(cfg: Config, path: str | None, overwrite: bool) -> None:
-    """Write the predictions of a test to a pickle file.
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that the config asks for.
 
     Raises:
-        UsageError: If the path does not end in .pkl or .pickle, or exists.
+        UsageError: If the model is MMDetection's, and that is missing.
     """
-    if path is None:
-        return
-    if not path.endswith(('.pkl', '.pickle')):
-        raise UsageError(
-            f'--dump writes a pickle: {path!r} must end in .pkl or .pickle.'
-        )
-    if osp.exists(path) and not overwrite:
-        raise UsageError(
-            f'{path!r} exists already; choose another name for '
-            '--dump, or write over it (--overwrite).'
-        )
-    evaluator = cfg.test_evaluator
-    own = 'metrics' in evaluator  # an evaluator, not just metrics
-    metrics = evaluator.metrics if own else evaluator
-    metrics = list(metrics) if isinstance(metrics, Sequence) else [metrics]
-    metrics.append(dict(type='DumpResults', out_file_path=path))
-    if own:
-        evaluator.metrics = metrics
-    else:
-        cfg.test_evaluator = metrics
-
-
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner that the config asks for."""
+    if cfg.get('model', {}).get('_scope_') == 'mmdet':
+        _check_detection()
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def _check_detection() -> None:
+    try:
+        import_module('mmcv.ops')
+        import_module('mmdet')
+    except ImportError as error:
+        raise UsageError(
+            'AVA detection needs mmdet>=3.0 and the full mmcv, compiled for '
+            'this PyTorch, instead of mmcv-lite; configs/detection/README.md '
+            f'tells how to install them ({error}).'
+        ) from error
 
 
 def check_train_data(runner: Runner) -> None:

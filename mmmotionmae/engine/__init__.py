@@ -7,12 +7,16 @@ from .hooks import (
     SequenceResultsHook,
     SequenceVisualizationHook,
 )
-from .samplers import SeededSampler
+from .loops import AmpTestLoop, ResumableTestLoop
+from .samplers import RemainingSampler, SeededSampler
 
 __all__ = [
+    'AmpTestLoop',
     'BadVideosHook',
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
+    'RemainingSampler',
+    'ResumableTestLoop',
     'SeedIterHook',
     'SequenceResultsHook',
     'SequenceVisualizationHook',

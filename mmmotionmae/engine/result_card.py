@@ -51,7 +51,7 @@ def make_card(runner: Runner) -> dict[str, Any]:
             test_cfg=cfg.get('test_cfg'),
             dataset=cfg.test_dataloader.dataset,
         ),
-        checkpoint=dict(path=checkpoint, sha256=_hash_file(checkpoint)),
+        checkpoint=dict(path=checkpoint, sha256=hash_file(checkpoint)),
         seed=runner.seed,
         versions=dict(
             mmmotionmae=__version__,
@@ -82,7 +82,7 @@ def hash_weights(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _hash_file(path: str | None) -> str | None:
+def hash_file(path: str | None) -> str | None:
     """SHA-256 of a file; None if it is none on this machine."""
     if path is None or not Path(path).is_file():
         return None

@@ -1,0 +1,5 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from .amp_test_loop import AmpTestLoop
+from .resumable_test_loop import ResumableTestLoop
+
+__all__ = ['AmpTestLoop', 'ResumableTestLoop']
