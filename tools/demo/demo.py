@@ -21,16 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import segmentation
-from jobs import (
-    ROOT,
-    DemoError,
-    Job,
-    Results,
-    Stage,
-    last_checkpoint,
-    train_job,
-)
+from jobs import ROOT, DemoError, Job, Results, Stage, train_job
 
+from mmmotionmae.apis.tool_runs import last_checkpoint
 from mmmotionmae.fileio import set_aside
 
 CONFIGS = Path('configs/demo')
@@ -409,6 +402,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f'{name}_quick' if args.quick else name
     )
     scale = QUICK if args.quick else Scale()
+    if Path.cwd() != ROOT:  # such as that of an installed package
+        out_dir = out_dir.resolve()
     os.chdir(ROOT)
     try:
         if videos:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmmotionmae.apis.tool_runs import last_lines
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -177,12 +179,11 @@ class Stage:
             seconds, metrics = future.result()
         except Exception as error:
             log = self.log_of(job)
-            lines = log.read_text().splitlines() if log.exists() else []
-            end = '\n'.join(lines[-15:])
+            end = '\n'.join(last_lines(log))
             self.pool.shutdown(cancel_futures=True)
             raise DemoError(
                 f'{job.name} failed: {error}\n{end}\nIts whole output is in '
-                f'{log}; to run it alone: {job.command}'
+                f'{log}; to run it alone, in {ROOT}: {job.command}'
             ) from error
         self.results.seconds[job.name] = seconds
         self.results.metrics[job.name] = metrics
@@ -201,9 +202,3 @@ def train_job(
     cfg_options = ('--cfg-options', *options) if options else ()
     argv = (str(config), '--work-dir', str(work_dir), *args, *cfg_options)
     return Job(name, 'train', argv, work_dir)
-
-
-def last_checkpoint(work_dir: Path) -> Path:
-    """The last checkpoint of a training."""
-    path = (work_dir / 'last_checkpoint').read_text()
-    return Path(os.path.relpath(path))
