@@ -1,61 +1,50 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Every config can be read, and its model built."""
+"""Every config is what its name says, and takes a step of training."""
 
 import ast
+import re
 
+import numpy as np
 import pytest
-from conftest import ROOT
-from mmaction.registry import MODELS, TRANSFORMS
-from mmengine.config import Config
+import torch
+from config_files import (
+    BY_STEM,
+    CLASSIFICATIONS,
+    CONFIGS,
+    DETECTIONS,
+    PRETRAININGS,
+    TRAININGS,
+    Name,
+    flatten,
+    read,
+    shrink,
+)
+from mmaction.registry import MODELS
+from mmengine.evaluator import Evaluator
+from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner, save_checkpoint
 
 from mmmotionmae.apis import launch
 
-CONFIGS = sorted(
-    path
-    for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts
-)
+
+def each(paths, name='path'):
+    return pytest.mark.parametrize(name, paths, ids=lambda path: path.stem)
 
 
-# Those of video object segmentation are in test_vos_configs.py.
-TRAININGS = [p for p in CONFIGS if 'train_cfg' in Config.fromfile(p)]
-
-
-@pytest.mark.parametrize('path', TRAININGS, ids=lambda path: path.stem)
-def test_config_builds(path):
-    cfg = Config.fromfile(path)
-    assert cfg.default_scope == 'mmaction'
-    assert cfg.custom_imports == dict(
-        imports=['mmmotionmae'], allow_failed_imports=False
-    )
-    model = MODELS.build(cfg.model)
-    for name in ('train', 'val', 'test'):
-        loader = cfg.get(f'{name}_dataloader')
-        for transform in loader.dataset.pipeline if loader else ():
-            TRANSFORMS.build(transform)
-    # Clips of the pipeline and of the encoder agree.
-    backbone = cfg.model.backbone
-    sampled = [
-        transform.clip_len
-        for transform in cfg.train_dataloader.dataset.pipeline
-        if transform.type in ('SampleFrames', 'UniformSample')
+def sampling_of(pipeline):
+    """How a pipeline samples frames, in the words of names."""
+    found = [
+        f'u{t.clip_len}'
+        if t.type == 'UniformSample'
+        else f'{t.clip_len}x{t.frame_interval}x{t.get("num_clips", 1)}'
+        for t in pipeline
+        if t.type in ('SampleFrames', 'UniformSample', 'SampleAVAFrames')
     ]
-    assert sampled == [backbone.num_frames]
-    masks = [
-        transform
-        for transform in cfg.train_dataloader.dataset.pipeline
-        if transform.type.endswith('Masking')
-    ]
-    assert len(masks) == (cfg.model.type == 'MotionMAE')
-    for mask in masks:
-        assert mask.patch_size == backbone.patch_size
-        assert mask.tubelet_size == backbone.tubelet_size
-    if 'vit-base' in path.stem:
-        encoder = sum(p.numel() for p in model.backbone.parameters())
-        assert encoder == pytest.approx(86.2e6, rel=0.01)
+    assert len(found) == 1
+    return found[0]
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@each(CONFIGS)
 def test_config_says_what_it_is(path):
     text = ast.get_docstring(ast.parse(path.read_text()))
     assert text is not None
@@ -63,30 +52,493 @@ def test_config_says_what_it_is(path):
         assert word in text, f'{path.name} does not state its {word}'
 
 
-@pytest.mark.parametrize(
-    'path',
-    [p for p in TRAININGS if 'moving-shapes' in p.stem],
-    ids=lambda path: path.stem,
-)
-def test_demo_configs_find_what_the_demo_wrote(path, monkeypatch):
+def test_which_configs_train():
+    assert {p for p in CONFIGS if 'train_cfg' in read(p)} == set(TRAININGS)
+
+
+@each(TRAININGS)
+def test_config_does_what_its_name_says(path):
+    cfg, name = read(path), Name.of(path.stem)
+    assert cfg.default_scope == 'mmaction'
+    assert cfg.custom_imports == dict(
+        imports=['mmmotionmae'], allow_failed_imports=False
+    )
+    loader, pipeline = cfg.train_dataloader, cfg.train_dataloader.dataset
+    repeats, pipeline = pipeline.get('num_repeats', 1), pipeline.pipeline
+    # The batch.
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    assert loader.batch_size * repeats == name.clips
+    assert accumulated == name.accumulated
+    assert name.gpus * launch.clips_per_rank_and_step(cfg) == name.batch_size
+    assert cfg.auto_scale_lr == dict(base_batch_size=name.batch_size)
+    # Its clips are laid side by side; pseudo_collate could not.
+    collation = loader.get('collate_fn') or dict(type='pseudo_collate')
+    assert collation['type'] == (
+        'pseudo_collate' if repeats == 1 else 'repeat_pseudo_collate'
+    )
+    # Epochs are those of clips in pre-training.
+    pretraining = path in PRETRAININGS
+    epochs = cfg.train_cfg.max_epochs * (repeats if pretraining else 1)
+    assert epochs == name.epochs
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
+    # Frames.
+    frames = cfg.model.backbone.num_frames
+    assert sampling_of(pipeline) == name.sampling
+    assert frames == int(name.sampling.lstrip('u').split('x')[0])
+    for split in ('val', 'test'):
+        if cfg.get(f'{split}_dataloader'):
+            sampling = sampling_of(cfg[f'{split}_dataloader'].dataset.pipeline)
+            assert (
+                sampling.rpartition('x')[0] == name.sampling.rpartition('x')[0]
+            ), f'{split} has {sampling}'
+    # Masks.
+    masks = [t for t in pipeline if t.type.endswith('Masking')]
+    assert len(masks) == pretraining
+    for mask in masks:
+        assert mask.patch_size == cfg.model.backbone.patch_size
+        assert mask.tubelet_size == cfg.model.backbone.tubelet_size
+    # Precision.
+    wrapper = cfg.optim_wrapper
+    assert (wrapper.get('type') == 'AmpOptimWrapper') == name.amp
+    if name.amp:
+        assert wrapper.dtype == 'bfloat16'
+        assert wrapper.loss_scale == dict(enabled=False)
+    # The data.
+    data, _, share = name.data.partition('-')
+    files = [loader.dataset.get('ann_file') or 'train.txt']
+    folders = [loader.dataset.data_prefix.get('video', '')]
+    if not pretraining:
+        files.append(cfg.test_dataloader.dataset.ann_file)
+        folders.append(
+            cfg.test_dataloader.dataset.data_prefix.get('video', '')
+        )
+    if path.parent.name not in ('demo', 'detection'):
+        for text in (*files, *folders):
+            assert text.startswith(f'data/{data}/') or data == 'videos'
+        suffix = '_split1' if data in ('ucf101', 'hmdb51') else ''
+        suffix += f'_{share}' if share else ''
+        assert files[0].endswith(f'train{suffix}.txt')
+
+
+@each([p for p in TRAININGS if 'moving-shapes' in p.stem])
+def test_demo_configs_find_what_the_demo_wrote(path):
     """`make demo` puts its videos beside its results, in work_dirs/demo."""
-    monkeypatch.delenv('DEMO_DATA', raising=False)
-    dataset = Config.fromfile(path).train_dataloader.dataset
+    dataset = read(path).train_dataloader.dataset
     assert dataset.data_prefix.video == 'work_dirs/demo_data'
 
 
-def test_the_schedule_of_videomae():
-    """lr = 1.5e-4 * batch / 256, min_lr = 1e-5 * batch / 256, as published."""
-    cfg = Config.fromfile(
-        ROOT / 'configs' / 'motionmae' / 'motionmae_vit-base-p16_'
-        '32xb64-16x2x1-amp-800e_sthv2-rgb.py'
+# ----------------------------------------------------------------- training
+
+
+def train_step(cfg):
+    """One step of the optimiser.
+
+    Returns:
+        The model, what each batch logged, parameters before, and the largest
+        gradient of each parameter that got one.
+    """
+    loader = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    wrapper.initialize_count_status(model, 0, 1000)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    gradients = {}
+
+    def remember(name):
+        return lambda parameter: gradients.update(
+            {name: parameter.grad.abs().max().item()}
+        )
+
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(remember(name))
+    model.train()
+    logs = []
+    for _ in range(cfg.optim_wrapper.get('accumulative_counts', 1)):
+        for name, parameter in model.named_parameters():
+            assert torch.equal(parameter, before[name]), f'{name}: too early'
+        logs.append(model.train_step(next(loader), wrapper))
+    return model, logs, before, gradients
+
+
+@each(PRETRAININGS + CLASSIFICATIONS)
+def test_config_trains(path, shapes_dir):
+    """All that is not frozen gets a gradient and changes; the rest stays."""
+    if 'rand_augment' in read(path).model.data_preprocessor:
+        pytest.importorskip('kornia')
+    cfg = shrink(read(path), shapes_dir)
+    model, logs, before, gradients = train_step(cfg)
+
+    expected = {'loss_cls'}
+    if path in PRETRAININGS:
+        expected = {'loss_pixel', 'loss_motion'}
+        if path.stem.startswith('videomae'):
+            expected.remove('loss_motion')
+        if '-motion-only_' in path.stem:
+            expected.remove('loss_pixel')
+    for log in logs:
+        losses = {key for key in log if key.startswith('loss_')}
+        assert losses == expected
+        total = sum(log[key] for key in losses)
+        assert torch.isfinite(total)
+        assert log['loss'].item() == pytest.approx(total.item(), rel=1e-6)
+
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert set(gradients) == trained
+    for name, parameter in model.named_parameters():
+        changed = not torch.equal(parameter, before[name])
+        assert changed == (name in trained), name
+        assert name not in trained or gradients[name] > 0, name
+    frozen = (
+        {name for name in before if name.startswith('backbone.')}
+        if path.parent.name == 'probing'
+        else set()
     )
-    lr = cfg.optim_wrapper.optimizer.lr
-    assert lr == pytest.approx(1.2e-3)
-    assert lr * cfg.param_scheduler[1].eta_min_ratio == pytest.approx(8e-5)
-    assert 32 * launch.clips_per_rank_and_step(cfg) == 2048
-    # Each epoch gives every video four times.
-    assert cfg.train_dataloader.dataset.num_repeats * 200 == 800
-    assert cfg.train_cfg.max_epochs == 200
-    assert [s.end for s in cfg.param_scheduler] == [10, 200]
-    assert cfg.auto_scale_lr.base_batch_size == 2048
+    assert set(before) - trained == frozen
+
+
+# --------------------------------------------------------------- evaluation
+
+VIEWS = {  # clips, crops
+    'recognition/kinetics400': (5, 3),
+    'recognition/sthv2': (2, 3),
+    'recognition/ucf101': (10, 3),
+    'recognition/hmdb51': (10, 3),
+    'recognition/videos': (5, 3),
+    'probing/kinetics400': (5, 3),
+    'probing/sthv2': (2, 3),
+    'probing/ucf101': (10, 3),
+    'probing/hmdb51': (10, 3),
+    'demo/moving-shapes': (1, 1),
+    'demo/videos': (3, 1),
+}
+
+
+@each(CLASSIFICATIONS)
+def test_config_evaluates(path, shapes_dir, tmp_path):
+    """All views of two videos, through recognizer and metric."""
+    cfg = shrink(read(path), shapes_dir)
+    if cfg.test_evaluator.type == 'AccReportMetric':
+        cfg.test_evaluator.out_dir = str(tmp_path)
+        if 'classes' in cfg.test_evaluator:
+            names = [f'class {i}\n' for i in range(cfg.num_classes)]
+            cfg.test_evaluator.classes = str(tmp_path / 'classes.txt')
+            (tmp_path / 'classes.txt').write_text(''.join(names))
+    cfg.model.data_preprocessor.pop('rand_augment', None)
+    data = re.sub(r'-\d+percent', '', Name.of(path.stem).data)
+    views = VIEWS[f'{path.parent.name}/{data}']
+    batch = next(iter(Runner.build_dataloader(cfg.test_dataloader)))
+    frames = cfg.model.backbone.num_frames
+    assert [tuple(clips.shape) for clips in batch['inputs']] == [
+        (views[0] * views[1], 3, frames, 32, 32)
+    ] * 2
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.nn.init.normal_(model.cls_head.fc_cls.weight)
+    model.eval()
+    with torch.no_grad():
+        samples = model.test_step(batch)
+    scores = torch.stack([sample.pred_score for sample in samples])
+    assert scores.shape == (2, cfg.model.cls_head.num_classes)
+    assert scores.isfinite().all() and scores.std() > 0
+    assert scores.sum(1).tolist() == pytest.approx([1, 1], rel=1e-5)
+    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator.process(samples, batch)
+    metrics = evaluator.evaluate(2)
+    labels = [sample.gt_label.item() for sample in samples]
+    top1 = np.mean(scores.argmax(1).numpy() == labels)
+    assert metrics['acc/top1'] == top1
+
+
+# ------------------------------------------------------------ first weights
+
+DEMO = 'motionmae_vit-tiny-p8_1xb16-16x2x1-40e_videos'
+FINETUNINGS = [p for p in CLASSIFICATIONS if '_scratch_' not in p.stem]
+DATA = dict(k400='kinetics400')
+
+
+def pretraining_of(cfg):
+    """Path of the config that makes the first weights, and the epoch."""
+    init_cfg = cfg.model.backbone.init_cfg
+    assert (init_cfg.type, init_cfg.prefix) == ('Pretrained', 'backbone.')
+    folder, _, file = init_cfg.checkpoint.rpartition('/')
+    # There `make demo` trains.
+    stem = {'work_dirs/demo_videos/pretrain': DEMO}.get(
+        folder, folder.removeprefix('work_dirs/')
+    )
+    return BY_STEM[stem], file
+
+
+@each(FINETUNINGS)
+def test_first_weights_are_those_of_a_config(path):
+    cfg = read(path)
+    source, file = pretraining_of(cfg)
+    pretraining = read(source)
+    assert source in PRETRAININGS
+    assert file == f'epoch_{pretraining.train_cfg.max_epochs}.pth'
+    ours, theirs = cfg.model.backbone, pretraining.model.backbone
+    for key in (
+        *('embed_dims', 'depth', 'num_heads', 'img_size'),
+        *('patch_size', 'num_frames', 'tubelet_size'),
+    ):
+        assert ours[key] == theirs[key], key
+    if path.parent.name == 'demo':
+        return
+    # `vit-base-p16_motionmae-k400-1600e-pre`
+    module, _, pre = Name.of(path.stem).algorithm.partition('_')
+    algorithm, data, *epochs = pre.split('-pre')[0].split('-')
+    name = Name.of(source.stem)
+    assert name.algorithm == f'{algorithm}_{module}'
+    assert name.data == DATA.get(data, data)
+    assert epochs in ([], [f'{name.epochs}e'])
+
+
+@each(DETECTIONS)
+def test_first_weights_of_detection(path):
+    cfg = read(path)
+    folder, _, file = cfg.model.backbone.init_cfg.checkpoint.rpartition('/')
+    source = BY_STEM[folder.removeprefix('work_dirs/')]
+    finetuning = read(source)
+    assert file == f'epoch_{finetuning.train_cfg.max_epochs}.pth'
+    assert source.stem.split('-pre_')[0] == path.stem.split('-pre_')[0]
+    for key in ('embed_dims', 'depth', 'num_heads'):
+        assert cfg.model.backbone[key] == finetuning.model.backbone[key]
+
+
+@pytest.mark.parametrize(
+    'stem',
+    [
+        'vit-small-p16_motionmae-ucf101-pre_8xb32-16x4x1-amp-100e_ucf101-rgb',
+        'vit-base-p16_videomae-sthv2-pre_64xb8-u16-amp-50e_sthv2-rgb',
+    ],
+)
+def test_first_weights_are_loaded(stem, shapes_dir, tmp_path):
+    """Bit by bit, through `init_cfg` as it stands but for its folder."""
+    cfg = read(BY_STEM[stem])
+    source, file = pretraining_of(cfg)
+    init_cfg = cfg.model.backbone.init_cfg
+    pretrained = MODELS.build(shrink(read(source), shapes_dir).model)
+    pretrained.init_weights()
+    save_checkpoint(
+        dict(state_dict=pretrained.state_dict()), str(tmp_path / file)
+    )
+    cfg = shrink(cfg, shapes_dir)
+    cfg.model.data_preprocessor.pop('rand_augment')
+    init_cfg.checkpoint = str(tmp_path / file)
+    cfg.model.backbone.init_cfg = init_cfg
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    ours = model.backbone.state_dict()
+    theirs = pretrained.backbone.state_dict()
+    # The last norm comes after the mean here, and is trained anew.
+    new = {'fc_norm.weight', 'fc_norm.bias'}
+    assert set(ours) - set(theirs) == new
+    assert set(theirs) - set(ours) == {'norm.weight', 'norm.bias'}
+    for name in set(ours) - new:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+# -------------------------------------------------------------------- sizes
+
+# Encoder: width, depth, heads, parameters. The README files of MMAction2's
+# videomae and videomaev2 give 22, 87 and 305 million for S, B and L with a
+# classifier; for ViT-H there is the closed form only. Decoder (VideoMAE's
+# modeling_pretrain.py and scripts): width, depth, heads.
+SIZES = {
+    'small': ((384, 12, 6), 22.0e6, (192, 4, 3)),
+    'base': ((768, 12, 12), 86.2e6, (384, 4, 6)),
+    'large': ((1024, 24, 16), 303.9e6, (512, 12, 8)),
+    'huge': ((1280, 32, 16), 630.8e6, (640, 12, 8)),
+}
+REAL = [p for p in TRAININGS if p.parent.name != 'demo']
+
+
+def size_of(path):
+    return re.search('vit-([a-z]+)-p16', path.stem)[1]
+
+
+@each(REAL)
+def test_size_is_that_of_the_name(path):
+    cfg = read(path)
+    encoder, _, decoder = SIZES[size_of(path)]
+
+    def numbers(part):
+        return part.embed_dims, part.depth, part.num_heads
+
+    assert numbers(cfg.model.backbone) == encoder
+    if path in PRETRAININGS:
+        assert numbers(cfg.model.neck) == decoder
+    if path in CLASSIFICATIONS:
+        assert cfg.model.cls_head.in_channels == encoder[0]
+    if path.parent.name == 'probing':
+        assert cfg.model.backbone.frozen_stages == encoder[1]
+    layers = cfg.optim_wrapper.get('paramwise_cfg', {}).get('num_layers')
+    assert layers in (None, encoder[1])
+
+
+def count_parameters(backbone, **changes):
+    encoder = MODELS.build({**backbone, **changes})
+    return sum(parameter.numel() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_number_of_parameters(size):
+    path = next(p for p in PRETRAININGS if p in REAL and size_of(p) == size)
+    backbone = read(path).model.backbone
+    one, two = (count_parameters(backbone, depth=depth) for depth in (1, 2))
+    (width, depth, _), published, _ = SIZES[size]
+    count = one + (depth - 1) * (two - one)
+    if size == 'small':
+        assert count == count_parameters(backbone)
+    # Tubelets; weights of 3 + 1 + 4 + 4 squares, biases of 2 (query, value)
+    # + 1 + 4 + 1, two norms; the last norm.
+    block = 12 * width**2 + 8 * width + 2 * 2 * width
+    tubelet = 3 * 2 * 16 * 16
+    assert count == (tubelet + 1) * width + depth * block + 2 * width
+    assert count == pytest.approx(published, rel=0.01)
+
+
+# -------------------------------------------------------------- differences
+
+CHECKPOINT = 'model.backbone.init_cfg.checkpoint'
+ABLATIONS = {
+    'absolute': {'model.data_preprocessor.frame_difference.mode': 'absolute'},
+    'independent': {'model.neck.sharing': 'independent'},
+    'motion-only': {'model.head.pixel_weight': 0.0},
+    'random': {
+        'train_pipeline.6.type': 'RandomMasking',
+        'train_dataloader.dataset.pipeline.6.type': 'RandomMasking',
+    },
+}
+
+
+def differences(path, other):
+    """Settings of the first that the second has not, or otherwise."""
+    ours, theirs = (
+        flatten(read(path).to_dict()),
+        flatten(read(other).to_dict()),
+    )
+    return {
+        key: ours.get(key)
+        for key in ours.keys() | theirs.keys()
+        if ours.get(key) != theirs.get(key)
+    }
+
+
+def settings_that_differ(path, other):
+    """What the difference of two names stands for."""
+    new, old = Name.of(path.stem), Name.of(other.stem)
+    pretraining = path in PRETRAININGS
+    keys = set()
+    if new.batch_size != old.batch_size:
+        keys |= {'auto_scale_lr.base_batch_size', 'optim_wrapper.optimizer.lr'}
+        keys.add('batch_size' if pretraining else 'num_videos')
+    if new.clips != old.clips:
+        keys.add('train_dataloader.batch_size')
+    if new.accumulated != old.accumulated:
+        keys.add('optim_wrapper.accumulative_counts')
+    if new.epochs != old.epochs:
+        keys |= {'max_epochs', 'train_cfg.max_epochs', 'param_scheduler.1.end'}
+        keys |= {'epochs'} if pretraining else set()
+    if new.data != old.data:
+        keys.add('train_dataloader.dataset.ann_file')
+        keys |= (
+            {'data_root', 'train_dataloader.dataset.data_prefix.video'}
+            if new.data == 'videos'
+            else {'train_cfg.val_interval'}  # a share of the labels
+        )
+    if new.algorithm != old.algorithm and not pretraining:
+        keys.add(CHECKPOINT)
+    if size_of(path) != size_of(other):
+        keys |= {'model.backbone.embed_dims', 'model.backbone.num_heads'}
+        keys.add('model.cls_head.in_channels')
+        if size_of(path) != 'small':
+            keys.add('model.backbone.depth')
+            keys.add('optim_wrapper.paramwise_cfg.num_layers')
+            if read(other).model.backbone.type == 'VisionTransformer':
+                keys.add('model.backbone.type')  # would not fit into a GPU
+    return keys
+
+
+def inherited():
+    """Pairs of configs of which one is the only base of the other."""
+    for path in REAL:
+        tree = ast.parse(path.read_text())
+        bases = next(
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and node.targets[0].id == '_base_'
+        )
+        if len(bases) == 1 and path not in DETECTIONS:
+            yield path, (path.parent / bases[0]).resolve()
+
+
+VARIANTS = [
+    pair
+    for pair in inherited()
+    if pair[0].parent.name in ('motionmae', 'recognition')
+]
+
+
+@pytest.mark.parametrize(
+    ('path', 'base'), VARIANTS, ids=[path.stem for path, _ in VARIANTS]
+)
+def test_variants_differ_in_what_they_are_named_for(path, base):
+    ablation = path.stem.partition('_vit-base-p16-')[2].partition('_')[0]
+    found = differences(path, base)
+    if ablation:
+        assert found == ABLATIONS[ablation]
+    else:
+        assert set(found) == settings_that_differ(path, base)
+        assert found
+
+
+def test_all_ablations_are_there():
+    stems = ' '.join(path.stem for path, _ in VARIANTS)
+    assert all(f'-p16-{ablation}_' in stems for ablation in ABLATIONS)
+
+
+@each([p for p in PRETRAININGS if p.stem.startswith('videomae')])
+def test_videomae_is_motionmae_without_motion(path):
+    stem = path.stem.replace('videomae', 'motionmae', 1)
+    assert differences(path, BY_STEM[stem]) == {
+        'model.head.motion_weight': 0.0
+    }
+
+
+@each([p for p in FINETUNINGS if '_videomae-' in p.stem])
+def test_finetuning_of_videomae_is_that_of_motionmae(path):
+    other = BY_STEM[path.stem.replace('_videomae-', '_motionmae-')]
+    assert set(differences(path, other)) == {CHECKPOINT}
+
+
+@pytest.mark.parametrize('size', ['small', 'base', 'large', 'huge'])
+def test_transfer_differs_in_the_first_weights(size):
+    """On SSv2, from Kinetics-400 or from SSv2: one recipe."""
+    paths = [
+        path
+        for path in FINETUNINGS
+        if re.match(f'vit-{size}-p16_motionmae-(k400|sthv2)-pre_', path.stem)
+        and path.parent.name == 'recognition'
+        and Name.of(path.stem).data == 'sthv2'
+    ]
+    assert len(paths) == 2
+    assert set(differences(*paths)) == {CHECKPOINT}
+
+
+@pytest.mark.parametrize('algorithm', ['motionmae', 'videomae'])
+@pytest.mark.parametrize('data', ['sthv2', 'kinetics400'])
+def test_longer_pretraining_is_only_longer(algorithm, data):
+    paths = [
+        path
+        for path in PRETRAININGS
+        if path.stem.startswith(f'{algorithm}_vit-base-p16_32xb64-')
+        and Name.of(path.stem).data == data
+    ]
+    assert len(paths) == 3
+    for path in paths[1:]:
+        assert set(differences(path, paths[0])) == {
+            *('epochs', 'max_epochs', 'train_cfg.max_epochs'),
+            'param_scheduler.1.end',
+        }

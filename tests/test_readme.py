@@ -1,20 +1,142 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""The README names files, targets and flags that exist."""
+"""What README files and configs tell to type can be typed."""
 
+import ast
+import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 README = (ROOT / 'README.md').read_text()
-BLOCKS = re.findall(r'```bash\n(.*?)```', README, flags=re.S)
-COMMANDS = [
-    line
-    for block in BLOCKS
-    for line in block.replace('\\\n', ' ').splitlines()
+GUIDES = sorted(
+    path
+    for pattern in (
+        '*.md',
+        'configs/*/README.md',
+        'tools/**/README.md',
+        'docs/benchmarks/README.md',
+    )
+    for path in ROOT.glob(pattern)
+    if path.name != 'CHANGELOG.md'
+)
+CONFIGS = [
+    path
+    for path in sorted((ROOT / 'configs').rglob('*.py'))
+    if '_base_' not in path.parts
 ]
+
+
+def blocks_of(text):
+    return re.findall(r'```bash\n(.*?)```', text, flags=re.S)
+
+
+def commands_of(script):
+    """The calls of tools in a shell script, as lists of words."""
+    lines = re.sub(r'\\\n', ' ', script).splitlines()
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        for i, word in enumerate(words):
+            if re.fullmatch(r'(?:\./)?tools/[\w/-]+\.(?:py|sh)', word):
+                end = next(
+                    (
+                        j
+                        for j in range(i + 1, len(words))
+                        if words[j] in ('|', '||', '&&', ';')
+                    ),
+                    len(words),
+                )
+                yield words[i:end]
+                break
+
+
+@cache
+def help_of(tool, *subcommand):
+    """What a tool prints for --help."""
+    name = re.sub(r'(?:dist|slurm)_(train|test)\.sh', r'\1.py', tool)
+    path = ROOT / name
+    program = sys.argv, sys.path
+    sys.argv = [str(path), *subcommand, '--help']
+    sys.path = [str(path.parent), *sys.path]
+    read, write = os.pipe()
+    stdout = os.dup(1)
+    os.dup2(write, 1)
+    printed = sys.stdout
+    try:
+        with os.fdopen(write, 'w') as sys.stdout, pytest.raises(SystemExit):
+            runpy.run_path(str(path), run_name='__main__')
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        sys.stdout = printed
+        sys.argv, sys.path = program
+    with os.fdopen(read) as file:
+        return file.read()
+
+
+def flags_of(tool, first=''):
+    """The flags of a tool; ``first``: its first argument."""
+    text = help_of(tool)
+    subcommands = re.search(r'^  \{([\w,]+)\}$', text, flags=re.M)
+    if subcommands and first in subcommands[1].split(','):
+        text = help_of(tool, first)
+    return set(re.findall(r'--[\w-]+', text))
+
+
+def check_script(script):
+    """A shell script parses; its tools, flags and configs exist."""
+    done = subprocess.run(
+        ['bash', '-n'], input=script, capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+    for tool, *arguments in commands_of(script):
+        assert (ROOT / tool).is_file(), tool
+        used = {a.split('=')[0] for a in arguments if a.startswith('--')}
+        assert used <= flags_of(tool, *arguments[:1]), tool
+    for name in re.findall(r'configs/[\w./-]+\.py', script):
+        assert name.endswith('/CONFIG.py') or (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize(
+    'path', GUIDES, ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_commands_of_a_guide(path):
+    text = path.read_text()
+    for block in blocks_of(text):
+        check_script(block)
+    for name in re.findall(r'\]\(([^)#]+?)(?:#[\w-]*)?\)', text):
+        if '://' not in name:
+            assert (path.parent / name).exists(), name
+
+
+def test_commands_of_configs():
+    """One test for all: the same few tools, hundreds of times."""
+    for path in CONFIGS:
+        text = ast.get_docstring(ast.parse(path.read_text()))
+        # The rest of the line and its continuations, or indented lines.
+        found = re.search(r'Command: *((?:\S.*\\\n)*\S.*|(?:\n +.*)+)', text)
+        command = found[1]
+        command += ''.join(re.findall(r'(?<=splits:)(?:\n +.*)+', text))
+        assert list(commands_of(command)), path
+        check_script(command.replace('/THIS_FILE', f'/{path.name}'))
+
+
+def test_checks_can_fail():
+    with pytest.raises(AssertionError):
+        check_script('if true')
+    with pytest.raises(AssertionError):
+        check_script('python tools/trian.py')
+    with pytest.raises(AssertionError):
+        check_script('python tools/train.py CONFIG --no-such-flag')
+    with pytest.raises(AssertionError):
+        check_script('python tools/train.py configs/none.py')
+    check_script('python tools/train.py CONFIG --seed 1 && ls --all')
 
 
 def test_files_exist():
@@ -37,9 +159,10 @@ def test_tree_names_what_is_there():
 def test_make_targets_exist():
     targets = {
         word
-        for command in COMMANDS
-        if command.startswith('make ')
-        for word in shlex.split(command, comments=True)[1:]
+        for block in blocks_of(README)
+        for line in block.splitlines()
+        if line.startswith('make ')
+        for word in shlex.split(line, comments=True)[1:]
         if '=' not in word
     }
     assert {'demo', 'test'} <= targets
@@ -48,24 +171,11 @@ def test_make_targets_exist():
         assert re.search(rf'^{target}:', makefile, flags=re.M), target
 
 
-def test_flags_exist():
-    known = {}
-    for tool in ('train', 'test'):
-        text = subprocess.run(
-            [sys.executable, ROOT / 'tools' / f'{tool}.py', '--help'],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        known[tool] = set(re.findall(r'--[\w-]+', text))
-    used = {'train': set(), 'test': set()}
-    for command in COMMANDS:
-        match = re.search(r'tools/(?:dist_)?(train|test)\.(?:py|sh)', command)
-        if match:
-            used[match[1]] |= set(re.findall(r'(?<=\s)--[\w-]+', command))
-    assert '--auto-scale-lr' in used['train']
-    for tool in ('train', 'test'):
-        assert used[tool] <= known[tool]
+def test_flags_named_in_the_text_exist():
     named = set(re.findall(r'`(--[\w-]+)', README)) - {'--no-deps'}  # pip's
     assert len(named) >= 8
-    assert named <= known['train'] | known['test']
+    tools = {
+        Path(t).as_posix() for t in re.findall(r'tools/[\w/]+\.py', README)
+    }
+    known = set().union(*map(flags_of, {*tools, 'tools/train.py'}))
+    assert named <= known

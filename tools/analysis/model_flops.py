@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from model_sizes import Size
 
-MLP_RATIO = 4
-
 
 @dataclass(frozen=True)
 class Work:
@@ -71,7 +69,11 @@ class Flops:
 
 
 def block_work(
-    queries: int, keys: int, dim: int, key_dim: int | None = None
+    queries: int,
+    keys: int,
+    dim: int,
+    key_dim: int | None = None,
+    mlp_ratio: float = 4,
 ) -> Work:
     """FLOPs of one transformer block.
 
@@ -81,10 +83,11 @@ def block_work(
         dim: Width.
         key_dim: Width of the tokens that are attended to. Defaults to the
             same.
+        mlp_ratio: Hidden width of the MLP over the width.
     """
     query_and_projection = 2 * 2 * queries * dim**2
     keys_and_values = 2 * 2 * keys * dim * (key_dim or dim)
-    mlp = 2 * 2 * queries * dim * MLP_RATIO * dim
+    mlp = 2 * 2 * queries * dim * int(mlp_ratio * dim)
     return Work(
         query_and_projection + keys_and_values + mlp,
         2 * 2 * queries * keys * dim,
@@ -101,7 +104,8 @@ def encoder_work(size: Size, embedded: int, visible: int) -> Work:
     """
     dim = size.embed_dims
     embedding = Work(2 * embedded * size.values * dim)
-    return embedding + block_work(visible, visible, dim) * size.depth
+    block = block_work(visible, visible, dim, mlp_ratio=size.mlp_ratio)
+    return embedding + block * size.depth
 
 
 def decoder_work(
@@ -124,13 +128,17 @@ def decoder_work(
             decoded ones alone.
     """
     in_dim, dim, depth = size.embed_dims, size.decoder_dims, size.decoder_depth
+    ratio = size.decoder_mlp_ratio
     if attention == 'cross':
         # Keys and values are made of the latent; there is no embedding.
-        return block_work(decoded, visible, dim, in_dim) * depth
+        return block_work(decoded, visible, dim, in_dim, ratio) * depth
     embedding = Work(2 * visible * in_dim * dim)
     tokens = visible + decoded
-    last = block_work(decoded if short_last_block else tokens, tokens, dim)
-    return embedding + block_work(tokens, tokens, dim) * (depth - 1) + last
+    full, last = (
+        block_work(queries, tokens, dim, mlp_ratio=ratio)
+        for queries in (tokens, decoded if short_last_block else tokens)
+    )
+    return embedding + full * (depth - 1) + last
 
 
 def pretraining_flops(

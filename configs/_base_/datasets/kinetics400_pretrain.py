@@ -1,51 +1,17 @@
-"""Kinetics-400: clips for pre-training, with VideoMAE's augmentation.
+"""Kinetics-400: clips for pre-training, as of any videos.
 
-Data: data/kinetics400/videos and the list data/kinetics400/train.txt; how to get there is told in
-tools/data/kinetics400/README.md. Labels are not needed.
+Data: data/kinetics400/videos and the list data/kinetics400/train.txt;
+how to get there is told in tools/data/kinetics400/README.md. Labels are not needed.
 
-Every video is decoded once and gives `num_repeats` clips, each with a crop
-and a mask of its own; so an epoch over the videos is worth `num_repeats`
-epochs. VideoMAE itself decodes a video for every clip; MGMAE, VideoMAE V2 and
-MAE-ST repeat as here.
-Clips: 16 frames, stride 4 (VideoMAE's for Kinetics-400). Multi-scale crop, no flip.
-`decoder` may be 'pyav', 'decord' or 'opencv'; they give the same frames.
+Stride 4, VideoMAE's (scripts/kinetics).
 """
 
-data_root = 'data/kinetics400'
-decoder = 'pyav'
-num_repeats = 4
+_base_ = ['./videos_pretrain.py']
 
-train_pipeline = [
-    dict(type='SeedSample'),
-    dict(type='VideoInit', decoder=decoder),
-    dict(type='SampleFrames', clip_len=16, frame_interval=4, num_clips=1),
-    dict(type='VideoDecode'),
-    # From here on once for each clip.
-    dict(
-        type='MultiScaleCrop',
-        input_size=224,
-        scales=(1, 0.875, 0.75, 0.66),
-        max_wh_scale_gap=1,
-        random_crop=False,
-        num_fixed_crops=13,
-    ),
-    dict(type='FormatClip', size=224),
-    dict(type='TubeMasking', mask_ratio=0.9, patch_size=16, tubelet_size=2),
-    dict(type='PackActionInputs', algorithm_keys=('mask',)),
-]
+data_root = 'data/kinetics400'
 train_dataloader = dict(
-    batch_size=64 // num_repeats,  # videos; 64 clips
-    num_workers=10,
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=True,
-    sampler=dict(type='SeededSampler', shuffle=True),
-    collate_fn=dict(type='repeat_pseudo_collate'),
     dataset=dict(
-        type='RobustVideoDataset',
         ann_file=f'{data_root}/train.txt',
         data_prefix=dict(video=f'{data_root}/videos'),
-        num_repeats=num_repeats,
-        pipeline=train_pipeline,
     ),
 )

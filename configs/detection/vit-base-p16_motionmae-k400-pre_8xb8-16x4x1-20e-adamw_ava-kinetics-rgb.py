@@ -1,0 +1,39 @@
+"""ViT-B, MotionMAE on Kinetics-400, fine-tuned there, then on AVA-Kinetics.
+
+MMAction2's config for VideoMAE with other initial weights.
+
+Expected result: not run by us; MMAction2 reports 33.6 mAP for VideoMAE.
+Hardware: 8 GPUs x 8 clips a step. With others use --auto-scale-lr.
+Time: not measured by us.
+Needs: mmdet and the full mmcv, see configs/detection/README.md.
+Data: see configs/_base_/datasets/ava_kinetics.py.
+Command:
+    bash tools/dist_train.sh configs/detection/THIS_FILE 8 \
+        --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
+
+CHECKPOINT is the fine-tuned recognizer, as in MMAction2; one of pre-training
+can be taken as well.
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/vit-base-p16_fast-rcnn.py',
+    '../_base_/datasets/ava_kinetics.py',
+    '../_base_/schedules/ava.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/vit-base-p16_motionmae-k400-pre_64xb8-16x4x1-amp'
+            '-100e_kinetics400-rgb/epoch_100.pth',
+            prefix='backbone.',
+        ),
+    ),
+)
+optim_wrapper = dict(
+    optimizer=dict(lr=1.25e-4),
+    paramwise_cfg=dict(decay_rate=0.75, num_layers=12),
+)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='auto'))

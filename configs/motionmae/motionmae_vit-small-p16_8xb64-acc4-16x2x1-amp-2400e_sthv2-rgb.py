@@ -1,0 +1,14 @@
+"""MotionMAE pre-training of ViT-S on SSv2, 2400 epochs, 8 GPUs.
+
+Expected result: not run by us; see the config that it inherits from, whose
+batch size and learning rate it has.
+Hardware: 8 GPUs x 16 videos x 4 clips of each x 4 accumulated batches = 2048
+clips a step.
+Time: not measured by us; see tools/analysis/describe.py.
+Command:
+    bash tools/dist_train.sh configs/motionmae/THIS_FILE 8
+"""
+
+_base_ = ['./motionmae_vit-small-p16_32xb64-16x2x1-amp-2400e_sthv2-rgb.py']
+
+optim_wrapper = dict(accumulative_counts=4)

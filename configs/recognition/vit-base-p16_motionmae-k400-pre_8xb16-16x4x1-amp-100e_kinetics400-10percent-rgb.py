@@ -1,0 +1,31 @@
+"""Fine-tuning of ViT-B on 10 % of the labels of Kinetics-400.
+
+Pre-trained with MotionMAE on all videos of the training list, without labels.
+
+Expected result: not run by us; nobody has published a figure for this setting.
+Hardware: 8 GPUs x 16 videos a step. With others use --auto-scale-lr.
+Time: not measured by us; see tools/analysis/describe.py.
+Command:
+    python tools/data/sample_list.py data/kinetics400/train.txt \
+        --fraction 0.1 --out data/kinetics400/train_10percent.txt
+    bash tools/dist_train.sh configs/recognition/THIS_FILE 8 \
+        --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
+
+The recipe is ours and not tuned: that of all labels with a batch of 128 and
+100 epochs.
+"""
+
+_base_ = [
+    './vit-base-p16_motionmae-k400-pre_64xb8-16x4x1-amp-100e_kinetics400-rgb.py'
+]
+
+max_epochs, num_videos = 100, 128
+train_cfg = dict(max_epochs=max_epochs, val_interval=10)
+train_dataloader = dict(
+    batch_size=16,
+    dataset=dict(ann_file=f'{_base_.data_root}/train_10percent.txt'),
+)
+optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr * num_videos / 256))
+param_scheduler = _base_.param_scheduler
+param_scheduler[1]['end'] = max_epochs
+auto_scale_lr = dict(base_batch_size=num_videos)

@@ -1,0 +1,47 @@
+"""Supervised training of ViT-B from scratch on HMDB51.
+
+The supervised baseline: the data and augmentation of fine-tuning, random first
+weights.
+
+Expected result: not run by us; nobody has published a figure for this recipe.
+Hardware: 8 GPUs x 16 videos a step. With others use --auto-scale-lr.
+Time: not measured by us; see tools/analysis/describe.py.
+Command:
+    bash tools/dist_train.sh configs/recognition/THIS_FILE 8
+
+The recipe is ours and not tuned, since neither the paper nor VideoMAE states
+its own: that of fine-tuning without layer decay, drop path 0.1, 30 of 300
+epochs of warm-up, learning rate 5e-4 * 128 / 256.
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/vit-base-p16.py',
+    '../_base_/datasets/hmdb51_finetune.py',
+    '../_base_/schedules/finetune.py',
+]
+
+model = dict(
+    data_preprocessor=dict(_delete_=True, **_base_.augmentation),
+    backbone=dict(drop_path_rate=0.1),
+    cls_head=dict(num_classes=_base_.num_classes, label_smooth_eps=0.1),
+)
+
+max_epochs, warmup_epochs = 300, 30
+num_videos, base_lr, min_lr = 128, 5e-4, 1e-6  # a step
+train_cfg = dict(max_epochs=max_epochs)
+optim_wrapper = dict(
+    constructor='DefaultOptimWrapperConstructor',
+    optimizer=dict(lr=base_lr * num_videos / 256),
+    paramwise_cfg=dict(
+        _delete_=True,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+    ),
+)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0]['end'] = param_scheduler[1]['begin'] = warmup_epochs
+param_scheduler[1].update(end=max_epochs, eta_min_ratio=min_lr / base_lr)
+train_dataloader = dict(batch_size=16)
+auto_scale_lr = dict(base_batch_size=num_videos)

@@ -1,0 +1,25 @@
+"""ViT-B, VideoMAE on Kinetics-400, fine-tuned on Kinetics-400.
+
+The appearance-only baseline of the config that it inherits from; only the
+first weights differ.
+
+Expected result: not run by us; VideoMAE reports 80.0 % top-1.
+Hardware and time: as in the config that it inherits from.
+Command:
+    GPUS=64 bash tools/slurm_train.sh PARTITION JOB \
+        configs/recognition/THIS_FILE \
+        --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
+"""
+
+_base_ = [
+    './vit-base-p16_motionmae-k400-pre_64xb8-16x4x1-amp-100e_kinetics400-rgb.py'
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            checkpoint='work_dirs/videomae_vit-base-p16_32xb64-16x4x1-amp-'
+            '800e_kinetics400-rgb/epoch_200.pth',
+        )
+    )
+)

@@ -1,0 +1,42 @@
+"""ViT-L pre-trained with MotionMAE on Kinetics-400, fine-tuned on HMDB51.
+
+The domain-generic setting of the paper, with MMAction2's own recognizer and
+our drop-in for its ViT.
+
+Expected result: not run by us; nobody has published a figure for this setting.
+Hardware: 8 GPUs x 16 videos x 2 clips of each a step. With others use
+--auto-scale-lr.
+Time: not measured by us; see tools/analysis/describe.py.
+Command:
+    bash tools/dist_train.sh configs/recognition/THIS_FILE 8 \
+        --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
+All three splits:
+    python tools/run_splits.py configs/recognition/THIS_FILE --gpus 8 \
+        --checkpoint CHECKPOINT
+
+The recipe is MME's for VideoMAE's setting (XinyuSun/MME,
+scripts/finetune/hmdb51/k400pt-1600epo.sh), whose batch size is not stated;
+here it is that of VideoMAE's own recipe for UCF101: learning rate 1e-3 * 128 /
+256 (videos, not clips), layer decay 0.75, drop path 0.1, 5 of 100 epochs of
+warm-up, cosine to 1e-6 * 128 / 256, crops of at least 0.25 of the frame,
+weight decay 0.05; label smoothing 0.1 is in the head. Mixed precision is
+bfloat16 instead of float16.
+"""
+
+_base_ = [
+    './vit-base-p16_motionmae-k400-pre_8xb32-16x4x1-amp-100e_hmdb51-rgb.py'
+]
+
+model = dict(
+    backbone=dict(
+        embed_dims=1024,
+        depth=24,
+        num_heads=16,
+        init_cfg=dict(
+            checkpoint='work_dirs/motionmae_vit-large-p16_16xb32-16x4x1-am'
+            'p-1600e_kinetics400-rgb/epoch_400.pth',
+        ),
+    ),
+    cls_head=dict(in_channels=1024),
+)
+optim_wrapper = dict(paramwise_cfg=dict(num_layers=24))

@@ -1,0 +1,39 @@
+"""ViT-S pre-trained with MotionMAE on UCF101, fine-tuned on UCF101.
+
+The domain-specific setting of the paper, with MMAction2's own recognizer and
+our drop-in for its ViT.
+
+Expected result: not run by us; nobody has published a figure for this setting.
+Hardware: 8 GPUs x 16 videos x 2 clips of each a step. With others use
+--auto-scale-lr.
+Time: not measured by us; see tools/analysis/describe.py.
+Command:
+    bash tools/dist_train.sh configs/recognition/THIS_FILE 8 \
+        --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
+All three splits:
+    python tools/run_splits.py configs/recognition/THIS_FILE --gpus 8 \
+        --checkpoint CHECKPOINT
+
+Nobody has published one for ViT-S. The recipe is VideoMAE's
+(scripts/ucf101/*vit_base*ratio_0.75_epoch_3200/finetune.sh): learning rate
+5e-4 * 128 / 256 (videos, not clips), layer decay 0.7, drop path 0.2, dropout
+0.5, 5 of 100 epochs of warm-up, cosine to 1e-5 * 128 / 256, weight decay 0.05;
+label smoothing 0.1 is in the head. Mixed precision is bfloat16 instead of
+float16. Fused attention takes the place of the checkpointed activations there.
+"""
+
+_base_ = [
+    './vit-base-p16_motionmae-ucf101-pre_8xb32-16x4x1-amp-100e_ucf101-rgb.py'
+]
+
+model = dict(
+    backbone=dict(
+        embed_dims=384,
+        num_heads=6,
+        init_cfg=dict(
+            checkpoint='work_dirs/motionmae_vit-small-p16_8xb24-16x4x1-amp'
+            '-3200e_ucf101-rgb/epoch_800.pth',
+        ),
+    ),
+    cls_head=dict(in_channels=384),
+)

@@ -1,0 +1,16 @@
+"""VideoMAE pre-training of ViT-B on Kinetics-400, 400 epochs.
+
+The appearance-only baseline: MotionMAE's recipe and code, without motion.
+
+Expected result: not run by us; nobody has published a figure for this setting.
+Hardware and time: as in the config that it inherits from.
+Command:
+    GPUS=32 bash tools/slurm_train.sh PARTITION JOB \
+        configs/videomae/THIS_FILE
+"""
+
+_base_ = [
+    '../motionmae/motionmae_vit-base-p16_32xb64-16x4x1-amp-400e_kinetics400-rgb.py'
+]
+
+model = dict(head=dict(motion_weight=0.0))
