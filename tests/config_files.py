@@ -26,6 +26,8 @@ DETECTIONS = [p for p in TRAININGS if p.parent.name == 'detection']
 CLASSIFICATIONS = [
     p for p in TRAININGS if p not in PRETRAININGS and p not in DETECTIONS
 ]
+# From weights of pre-training.
+FINETUNINGS = [p for p in CLASSIFICATIONS if '_scratch_' not in p.stem]
 BY_STEM = {path.stem: path for path in CONFIGS}
 
 SIZE, PATCH, WIDTH, DEPTH, HEADS = 32, 16, 32, 2, 2
@@ -179,3 +181,13 @@ def _shrink(node: Any, old: ConfigDict, depth: int) -> None:
             node[key] = tuple(map(scaled, value)) if many else scaled(value)
         else:
             _shrink(value, old, depth)
+
+
+def each(paths, name='path'):
+    """A test for each of the configs."""
+    return pytest.mark.parametrize(name, paths, ids=lambda path: path.stem)
+
+
+def size_of(path):
+    """'small', 'base', 'large' or 'huge'."""
+    return re.search('vit-([a-z]+)-p16', path.stem)[1]
