@@ -6,7 +6,8 @@ from typing import Any
 
 # Estimated over measured activations, see the README.
 ACCURACY = (
-    'an estimate: within 6 % of measured on a CPU in float32; no GPU seen'
+    'an estimate: within 6 % of measured on a CPU in float32; never '
+    'compared with a GPU'
 )
 
 
