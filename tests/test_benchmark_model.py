@@ -144,7 +144,7 @@ def test_flops_of_fine_tuning(key):
     'name,gflops', [('small', 57), ('base', 180), ('large', 597)]
 )
 def test_flops_of_known_networks(name, gflops):
-    # VideoMAE's table 6, which counts a multiplication and an addition as one.
+    # MMAction2's tables of VideoMAE and VideoMAE V2, in multiply-adds.
     flops = model_flops.recognition_flops(SIZES[name], 1568)
     assert round(flops.forward / 2e9) == gflops
 
