@@ -203,6 +203,25 @@ def differences(path, other):
     }
 
 
+def size_settings(model, other):
+    """What differs between networks of two sizes, both known to be right."""
+    keys = {'model.backbone.embed_dims', 'model.backbone.num_heads'}
+    deeper = model.backbone.depth != other.backbone.depth
+    if 'neck' in model:
+        keys |= {'model.neck.embed_dims', 'model.neck.num_heads'}
+        keys |= (
+            {'model.backbone.depth', 'model.neck.depth'} if deeper else set()
+        )
+        return keys
+    keys.add('model.cls_head.in_channels')
+    if deeper:
+        keys.add('model.backbone.depth')
+        keys.add('optim_wrapper.paramwise_cfg.num_layers')
+        if other.backbone.type == 'VisionTransformer':
+            keys.add('model.backbone.type')  # would not fit into a GPU
+    return keys
+
+
 def settings_that_differ(path, other):
     """What the difference of two names stands for."""
     new, old = Name.of(path.stem), Name.of(other.stem)
@@ -228,13 +247,7 @@ def settings_that_differ(path, other):
     if new.algorithm != old.algorithm and not pretraining:
         keys.add(CHECKPOINT)
     if size_of(path) != size_of(other):
-        keys |= {'model.backbone.embed_dims', 'model.backbone.num_heads'}
-        keys.add('model.cls_head.in_channels')
-        if size_of(path) != 'small':
-            keys.add('model.backbone.depth')
-            keys.add('optim_wrapper.paramwise_cfg.num_layers')
-            if read(other).model.backbone.type == 'VisionTransformer':
-                keys.add('model.backbone.type')  # would not fit into a GPU
+        keys |= size_settings(read(path).model, read(other).model)
     return keys
 
 

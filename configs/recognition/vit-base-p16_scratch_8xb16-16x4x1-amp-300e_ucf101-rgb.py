@@ -18,7 +18,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/vit-base-p16.py',
     '../_base_/datasets/ucf101_finetune.py',
-    '../_base_/schedules/finetune.py',
+    '../_base_/schedules/scratch.py',
 ]
 
 model = dict(
@@ -30,16 +30,7 @@ model = dict(
 max_epochs, warmup_epochs = 300, 30
 num_videos, base_lr, min_lr = 128, 5e-4, 1e-6  # a step
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(
-    constructor='DefaultOptimWrapperConstructor',
-    optimizer=dict(lr=base_lr * num_videos / 256),
-    paramwise_cfg=dict(
-        _delete_=True,
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-    ),
-)
+optim_wrapper = dict(optimizer=dict(lr=base_lr * num_videos / 256))
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = param_scheduler[1]['begin'] = warmup_epochs
 param_scheduler[1].update(end=max_epochs, eta_min_ratio=min_lr / base_lr)

@@ -14,13 +14,8 @@ All three splits:
     python tools/run_splits.py configs/recognition/THIS_FILE --gpus 8 \
         --checkpoint CHECKPOINT
 
-The recipe is MME's for VideoMAE's setting (XinyuSun/MME,
-scripts/finetune/ucf101/k400pt-1600epo.sh), whose batch size is not stated;
-here it is that of VideoMAE's own recipe for UCF101: learning rate 1e-3 * 128 /
-256 (videos, not clips), layer decay 0.75, drop path 0.1, 5 of 100 epochs of
-warm-up, cosine to 1e-6 * 128 / 256, crops of at least 0.25 of the frame,
-weight decay 0.05; label smoothing 0.1 is in the head. Mixed precision is
-bfloat16 instead of float16.
+The recipe is that of ViT-B, from which it inherits; nobody has published one
+for this size here.
 """
 
 _base_ = [

@@ -13,12 +13,8 @@ All three splits:
     python tools/run_splits.py configs/recognition/THIS_FILE --gpus 8 \
         --checkpoint CHECKPOINT
 
-The paper's recipe is not known, and VideoMAE has published none. The recipe is
-EVEREST's (sunilhoho/EVEREST, scripts/hmdb51/finetune.sh), which has neither
-mixup nor CutMix; here they are VideoMAE's: learning rate 1e-3 * 128 / 256,
-layer decay 0.75, drop path 0.1, 5 of 50 epochs of warm-up, cosine to 1e-6 *
-128 / 256, stride 2, weight decay 0.05; label smoothing 0.1 is in the head.
-Mixed precision is bfloat16 instead of float16.
+The recipe is that of ViT-B, from which it inherits; nobody has published one
+for this size here.
 """
 
 _base_ = [

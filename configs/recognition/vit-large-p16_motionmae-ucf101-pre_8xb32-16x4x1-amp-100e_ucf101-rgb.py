@@ -14,12 +14,8 @@ All three splits:
     python tools/run_splits.py configs/recognition/THIS_FILE --gpus 8 \
         --checkpoint CHECKPOINT
 
-Nobody has published one for ViT-L. The recipe is VideoMAE's
-(scripts/ucf101/*vit_base*ratio_0.75_epoch_3200/finetune.sh): learning rate
-5e-4 * 128 / 256 (videos, not clips), layer decay 0.7, drop path 0.2, dropout
-0.5, 5 of 100 epochs of warm-up, cosine to 1e-5 * 128 / 256, weight decay 0.05;
-label smoothing 0.1 is in the head. Mixed precision is bfloat16 instead of
-float16. Fused attention takes the place of the checkpointed activations there.
+The recipe is that of ViT-B, from which it inherits; nobody has published one
+for this size here.
 """
 
 _base_ = [

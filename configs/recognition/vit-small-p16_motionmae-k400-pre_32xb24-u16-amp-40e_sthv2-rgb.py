@@ -12,52 +12,19 @@ Command:
         configs/recognition/THIS_FILE \
         --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
 
-The paper's recipe for this pair is not known; that of the domain-specific
-setting is taken. The recipe is VideoMAE's
-(scripts/ssv2/*vit_small*ratio_0.9_epoch_2400/finetune.sh): learning rate 1e-3
-* 384 / 256 (videos, not clips), layer decay 0.7, drop path 0.1, 5 of 40 epochs
-of warm-up, cosine to 1e-6 * 384 / 256, weight decay 0.05; label smoothing 0.1
-is in the head. Mixed precision is bfloat16 instead of float16.
+The recipe is that of the domain-specific setting, from which it inherits; the
+paper's for this pair is not known. Only the first weights differ.
 """
 
 _base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/models/vit-small-p16.py',
-    '../_base_/datasets/sthv2_finetune.py',
-    '../_base_/schedules/finetune.py',
+    './vit-small-p16_motionmae-sthv2-pre_32xb24-u16-amp-40e_sthv2-rgb.py'
 ]
 
 model = dict(
-    data_preprocessor=dict(_delete_=True, **_base_.augmentation),
     backbone=dict(
-        drop_path_rate=0.1,
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='work_dirs/motionmae_vit-small-p16_16xb64-16x4x1-am'
             'p-1600e_kinetics400-rgb/epoch_400.pth',
-            prefix='backbone.',
         ),
     ),
-    cls_head=dict(
-        num_classes=_base_.num_classes,
-        label_smooth_eps=0.1,
-        # VideoMAE's initial scale of the head, 0.001, times 0.02.
-        init_std=2e-5,
-    ),
 )
-
-max_epochs = 40
-num_videos, base_lr, min_lr = 384, 1e-3, 1e-6  # a step
-train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(
-    optimizer=dict(lr=base_lr * num_videos / 256),
-    paramwise_cfg=dict(decay_rate=0.7, num_layers=12),
-)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=max_epochs, eta_min_ratio=min_lr / base_lr)
-train_dataloader = dict(
-    batch_size=12,
-    collate_fn=dict(type='repeat_pseudo_collate'),
-    dataset=dict(num_repeats=2),
-)
-auto_scale_lr = dict(base_batch_size=num_videos * 2)
