@@ -2,6 +2,7 @@
 """`tools/run_splits.py`."""
 
 import json
+import pickle
 import re
 import signal
 import subprocess
@@ -135,6 +136,14 @@ def test_the_table_is_that_of_separate_runs(configs, calls, capsys, tmp_path):
         last = folder / 'finetune' / 'epoch_1.pth'
         separate = test_tool.parse_args([str(config), str(last)])
         measured.append(test_tool.test(separate))
+        # The predictions that were kept give them, too.
+        predictions = pickle.loads((folder / 'predictions.pkl').read_bytes())
+        hits = [
+            int(sample['pred_score'].argmax() == sample['gt_label'])
+            for sample in predictions
+        ]
+        top1 = sum(hits) / len(hits)
+        assert top1 == pytest.approx(measured[-1]['acc/top1'])
     report = json.loads((out / 'splits.json').read_text())
     for split, metrics in zip(SPLITS, measured, strict=True):
         for name in ('acc/top1', 'acc/top5', 'acc/mean1'):

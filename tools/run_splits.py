@@ -9,7 +9,8 @@ UCF101 and HMDB51 do::
     split = '{{$SPLIT:1}}'
     ann_file = f'data/ucf101/train_split{split}.txt'
 
-The same command goes on after an interruption.
+The same command goes on after an interruption. The predictions of each split
+are kept in ``predictions.pkl``.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.apis.command_line import add_amp_argument, run_tool
 from mmmotionmae.apis.splits import (
     SplitResult,
     check_splits_differ,
@@ -75,13 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--gpus', type=int, default=1, help='processes (default: %(default)s)'
     )
     parser.add_argument('--seed', type=int, help='random seed of trainings')
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bf16',
-        choices=['bf16', 'fp16'],
-        help='train in mixed precision (default: bf16)',
-    )
+    add_amp_argument(parser)
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -226,7 +221,10 @@ def run_step(
     command += [checkpoint] if checkpoint else []
     command += ['--work-dir', str(work_dir)]
     command += ['--launcher', 'pytorch'] if args.gpus > 1 else []
-    if tool == 'train':
+    if tool == 'test':  # what an interrupted test has done is kept
+        dump = str(result.folder / 'predictions.pkl')
+        command += ['--dump', dump, '--overwrite']
+    else:
         command += [] if args.seed is None else ['--seed', str(args.seed)]
         command += ['--amp', args.amp] if args.amp else []
         command += ['--auto-scale-lr'] if args.auto_scale_lr else []

@@ -12,6 +12,7 @@ from mmmotionmae.apis.bad_data import (
     leave_out_bad_videos,
 )
 from mmmotionmae.apis.command_line import (
+    add_amp_argument,
     add_common_arguments,
     config_of,
     run_tool,
@@ -42,13 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'another test aside; label all sequences anew and set earlier results '
         'aside',
     )
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bf16',
-        choices=['bf16', 'fp16'],
-        help='mixed precision: bf16 (the default), or fp16 on a GPU',
-    )
+    add_amp_argument(parser)
     parser.add_argument('--show-dir', help='where to draw the predictions')
     parser.add_argument(
         '--show', action='store_true', help='show the predictions in windows'

@@ -15,6 +15,7 @@ from mmmotionmae.apis.bad_data import (
     leave_out_bad_videos,
 )
 from mmmotionmae.apis.command_line import (
+    add_amp_argument,
     add_common_arguments,
     config_of,
     run_tool,
@@ -38,13 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='start anew in a work dir that holds an earlier run',
     )
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bf16',
-        choices=['bf16', 'fp16'],
-        help='train in mixed precision (default: bf16)',
-    )
+    add_amp_argument(parser)
     parser.add_argument(
         '--no-validate',
         action='store_true',

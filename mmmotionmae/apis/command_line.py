@@ -41,6 +41,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def add_amp_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp``."""
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=['bf16', 'fp16'],
+        help='mixed precision: bf16 (without a value), or fp16 on a GPU',
+    )
+
+
 def config_of(args: argparse.Namespace) -> Config:
     """Read the config and apply the flags that both tools take.
 
