@@ -615,7 +615,7 @@ def test_launcher_and_ddp_on_cpu(process_group):
     before = net.layer.bias.item()
     wrapper.update_params(ddp(torch.ones(1, 1)).sum())
     assert net.layer.bias.item() == before - 1
-    compat.leave_process_group()
+    assert compat.leave_process_group()
     assert not torch.distributed.is_initialized()
 
 
@@ -633,7 +633,27 @@ def test_models_without_weights_are_not_wrapped(process_group):
 
 def test_leave_process_group_without_a_group():
     assert not torch.distributed.is_initialized()
-    compat.leave_process_group()
+    assert not compat.leave_process_group()
+
+
+def test_end_process():
+    """What Python does at exit is done; nothing after it is."""
+    code = (
+        'import atexit, os, sys, mmmotionmae.compat as compat\n'
+        'atexit.register(print, "second")\n'
+        'atexit.register(print, "first")\n'
+        'class Last:\n'
+        '    def __del__(self): os._exit(3)\n'
+        'last = Last()\n'
+        'print("open line", end=" ")\n'
+        'compat.end_process()\n'
+        'print("never")\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.endswith('open line first\nsecond\n')
 
 
 PROBE = """

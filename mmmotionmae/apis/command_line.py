@@ -8,7 +8,12 @@ from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 
-from ..compat import CheckpointError, leave_process_group, trust_checkpoints
+from ..compat import (
+    CheckpointError,
+    end_process,
+    leave_process_group,
+    trust_checkpoints,
+)
 from ..datasets.annotation import AnnotationError
 from .launch import UsageError, load_config
 
@@ -83,5 +88,6 @@ def run_tool(tool: Callable[[], object]) -> int:
     ) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    leave_process_group()
+    if leave_process_group():
+        end_process()
     return 0
