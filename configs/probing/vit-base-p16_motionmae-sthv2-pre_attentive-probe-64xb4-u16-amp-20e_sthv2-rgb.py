@@ -13,32 +13,19 @@ Command:
         configs/probing/THIS_FILE \
         --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
 
-Head and schedule are V-JEPA's: see
-configs/_base_/schedules/attentive_probe.py. Not ours are its attention across
-the segments of a video, each clip is classified by itself here and scores are
-averaged over views, and its RandAugment and random erasing; the augmentation
-is light, as for the linear probe: random resized crop (no flip: classes tell
-left from right). Frames are spread over the whole video; V-JEPA takes every
-fourth.
+Encoder, head, data and schedule are those of the config that it inherits from;
+only the first weights differ.
 """
 
 _base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/models/vit-base-p16_attentive-probe.py',
-    '../_base_/datasets/sthv2_finetune.py',
-    '../_base_/schedules/attentive_probe.py',
+    './vit-base-p16_motionmae-k400-pre_attentive-probe-64xb4-u16-amp-20e_sthv2-rgb.py'
 ]
 
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='work_dirs/motionmae_vit-base-p16_32xb64-16x2x1-amp'
             '-800e_sthv2-rgb/epoch_200.pth',
-            prefix='backbone.',
         ),
     ),
-    cls_head=dict(num_classes=_base_.num_classes),
 )
-
-train_dataloader = dict(batch_size=4)

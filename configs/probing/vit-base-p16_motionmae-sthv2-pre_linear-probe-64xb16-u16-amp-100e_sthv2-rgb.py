@@ -13,32 +13,19 @@ Command:
         configs/probing/THIS_FILE \
         --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
 
-The head is MAE's on the mean of all tokens; the schedule is MAE's with SGD
-instead of LARS, not tuned: see configs/_base_/schedules/linear_probe.py.
-Learning rate 0.1 * 1024 / 256. The augmentation is as light as MAE's: random
-resized crop (no flip: classes tell left from right).
+Encoder, head, data and schedule are those of the config that it inherits from;
+only the first weights differ.
 """
 
 _base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/models/vit-base-p16_linear-probe.py',
-    '../_base_/datasets/sthv2_finetune.py',
-    '../_base_/schedules/linear_probe.py',
+    './vit-base-p16_motionmae-k400-pre_linear-probe-64xb16-u16-amp-100e_sthv2-rgb.py'
 ]
 
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='work_dirs/motionmae_vit-base-p16_32xb64-16x2x1-amp'
             '-800e_sthv2-rgb/epoch_200.pth',
-            prefix='backbone.',
         ),
     ),
-    cls_head=dict(num_classes=_base_.num_classes),
 )
-
-num_videos, base_lr = 1024, 0.1  # a step
-optim_wrapper = dict(optimizer=dict(lr=base_lr * num_videos / 256))
-train_dataloader = dict(batch_size=16)
-auto_scale_lr = dict(base_batch_size=num_videos)
