@@ -37,8 +37,14 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
 from torch import nn
 
-from mmmotionmae import compat
-from mmmotionmae.compat import CheckpointError, to_plain, trust_checkpoints
+from mmmotionmae.compat import (
+    CheckpointError,
+    once,
+    packages,
+    running,
+    to_plain,
+    trust_checkpoints,
+)
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / 'configs/demo'
@@ -58,9 +64,10 @@ def _trust_nothing():
 def messages(monkeypatch):
     """What `compat` logs."""
     logged = []
-    monkeypatch.setattr(
-        compat, 'print_log', lambda text, **kwargs: logged.append(text)
-    )
+    for module in (once, packages):
+        monkeypatch.setattr(
+            module, 'print_log', lambda text, **kwargs: logged.append(text)
+        )
     return logged
 
 
@@ -98,7 +105,7 @@ def test_drn_stand_in_raises_when_built():
     with pytest.raises(ImportError, match='lacks the DRN localizer') as error:
         MODELS.build(dict(type='DRN', vocab_size=3))
     assert 'from source' in str(error.value)
-    assert localizers.DRN.__module__ == 'mmmotionmae.compat'
+    assert localizers.DRN.__module__ == 'mmmotionmae.compat.packages'
 
 
 @pytest.mark.parametrize('folder_exists', [True, False])
@@ -111,7 +118,7 @@ def test_drn_folder_wins_over_the_stand_in(
     monkeypatch.setattr(mmaction, '__file__', str(tmp_path / '__init__.py'))
     if folder_exists:
         (tmp_path / 'models/localizers/drn').mkdir(parents=True)
-    compat._stand_in_for_drn()
+    packages.stand_in_for_drn()
     assert (DRN in sys.modules) is not folder_exists
     assert ('DRN' in MODELS.module_dict) is not folder_exists
     sys.modules.pop(DRN, None), sys.modules.pop(f'{DRN}.drn', None)
@@ -139,7 +146,7 @@ def test_multimodal_is_off_where_it_is_broken(
     monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', True)
     hide_packages(monkeypatch, timm=timm, torchvision=torchvision)
     fake_transformers(monkeypatch, *functions)
-    compat._switch_off_broken_multimodal()
+    packages.switch_off_broken_multimodal()
     assert dependency.WITH_MULTIMODAL is (reason is None)
     assert len(messages) == (reason is not None)
     assert all(reason in message for message in messages)
@@ -148,7 +155,7 @@ def test_multimodal_is_off_where_it_is_broken(
 def test_multimodal_stays_off_without_a_word(monkeypatch, messages):
     monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', False)
     hide_packages(monkeypatch, timm=False)
-    compat._switch_off_broken_multimodal()
+    packages.switch_off_broken_multimodal()
     assert dependency.WITH_MULTIMODAL is False
     assert messages == []
 
@@ -168,7 +175,7 @@ def without_pkg_resources(monkeypatch):
                 monkeypatch.setattr(owner, name, getattr(owner, name))
     hide_packages(monkeypatch, pkg_resources=False)
     monkeypatch.setitem(sys.modules, 'pkg_resources', None)
-    compat._do_without_pkg_resources()
+    packages.do_without_pkg_resources()
 
 
 def test_package_functions_without_pkg_resources(without_pkg_resources):
@@ -188,7 +195,7 @@ def test_package_functions_without_pkg_resources(without_pkg_resources):
 def test_package_functions_stay_where_pkg_resources_is(monkeypatch):
     before = mmengine.utils.get_installed_path
     hide_packages(monkeypatch, pkg_resources=True)
-    compat._do_without_pkg_resources()
+    packages.do_without_pkg_resources()
     assert mmengine.utils.get_installed_path is before
 
 
@@ -615,7 +622,7 @@ def test_launcher_and_ddp_on_cpu(process_group):
     before = net.layer.bias.item()
     wrapper.update_params(ddp(torch.ones(1, 1)).sum())
     assert net.layer.bias.item() == before - 1
-    assert compat.leave_process_group()
+    assert running.leave_process_group()
     assert not torch.distributed.is_initialized()
 
 
@@ -633,7 +640,7 @@ def test_models_without_weights_are_not_wrapped(process_group):
 
 def test_leave_process_group_without_a_group():
     assert not torch.distributed.is_initialized()
-    assert not compat.leave_process_group()
+    assert not running.leave_process_group()
 
 
 def test_end_process():

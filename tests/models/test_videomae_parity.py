@@ -7,6 +7,8 @@ from conftest import as_batch
 from einops import rearrange
 from mmaction.registry import MODELS
 
+from mmmotionmae.checkpoints import FORMATS, Hints, RawCheckpoint
+
 transformers = pytest.importorskip('transformers')
 
 FRAMES, SIZE, PATCH, WIDTH, DEPTH, HEADS = 8, 32, 8, 32, 2, 2
@@ -67,66 +69,12 @@ def build_ours(pixel_norm):
     ).eval()
 
 
-def map_block(theirs, prefix):
-    """One layer of VideoMAE under the names of MMAction2's block."""
-    attention = f'{prefix}.attention.attention'
-    return {
-        'attn.qkv.weight': torch.cat(
-            [
-                theirs[f'{attention}.{x}.weight']
-                for x in ('query', 'key', 'value')
-            ]
-        ),
-        'attn.q_bias': theirs[f'{attention}.query.bias'],
-        'attn.v_bias': theirs[f'{attention}.value.bias'],
-        **{
-            f'{new}.{kind}': theirs[f'{prefix}.{old}.{kind}']
-            for new, old in (
-                ('attn.proj', 'attention.output.dense'),
-                ('norm1', 'layernorm_before'),
-                ('norm2', 'layernorm_after'),
-                ('mlp.layers.0.0', 'intermediate.dense'),
-                ('mlp.layers.1', 'output.dense'),
-            )
-            for kind in ('weight', 'bias')
-        },
-    }
-
-
-def map_names(theirs):
+def map_names(theirs, config):
     """VideoMAE's tensors, weights or gradients, under our names."""
-    ours = {
-        'neck.decoders.shared.embed.weight': theirs[
-            'encoder_to_decoder.weight'
-        ],
-        'neck.decoders.shared.mask_token': theirs['mask_token'],
-    }
-    blocks = [
-        (f'backbone.blocks.{i}', f'videomae.encoder.layer.{i}')
-        for i in range(DEPTH)
-    ] + [
-        (f'neck.decoders.shared.blocks.{i}', f'decoder.decoder_layers.{i}')
-        for i in range(DECODER_DEPTH)
-    ]
-    for new, old in blocks:
-        for name, value in map_block(theirs, old).items():
-            ours[f'{new}.{name}'] = value
-    embedding = 'videomae.embeddings.patch_embeddings.projection'
-    for kind in ('weight', 'bias'):
-        ours |= {
-            f'backbone.patch_embed.projection.{kind}': theirs[
-                f'{embedding}.{kind}'
-            ],
-            f'backbone.norm.{kind}': theirs[f'videomae.layernorm.{kind}'],
-            f'neck.decoders.shared.norm.{kind}': theirs[
-                f'decoder.norm.{kind}'
-            ],
-            # A token's values: theirs (p0, p1, p2, C), ours (C, p0, p1, p2).
-            f'head.predictors.pixel.{kind}': rearrange(
-                theirs[f'decoder.head.{kind}'], '(p c) ... -> (c p) ...', c=3
-            ),
-        }
-    return ours
+    raw = RawCheckpoint(theirs, config.to_dict(), 'theirs')
+    tensors = FORMATS['huggingface'].read(raw, Hints()).tensors
+    # Neither has a parameter for the positions; ours keeps a table.
+    return {n: t for n, t in tensors.items() if not n.endswith('pos_embed')}
 
 
 def relative(a, b):
@@ -141,7 +89,8 @@ def test_loss_gradients_and_tokens_equal_videomae(pixel_norm, norm_pix_loss):
     # Every parameter has a counterpart and takes its value; what is left are
     # the tables of positions.
     result = ours.load_state_dict(
-        map_names(dict(theirs.named_parameters())), strict=False
+        map_names(dict(theirs.named_parameters()), theirs.config),
+        strict=False,
     )
     assert result.unexpected_keys == []
     assert set(result.missing_keys) == {
@@ -167,7 +116,9 @@ def test_loss_gradients_and_tokens_equal_videomae(pixel_norm, norm_pix_loss):
         output.loss.item(), rel=1e-5
     )
 
-    gradients = map_names({n: p.grad for n, p in theirs.named_parameters()})
+    gradients = map_names(
+        {n: p.grad for n, p in theirs.named_parameters()}, theirs.config
+    )
     assert set(gradients) == {n for n, _ in ours.named_parameters()}
     for name, parameter in ours.named_parameters():
         assert gradients[name].abs().max() > 0, name

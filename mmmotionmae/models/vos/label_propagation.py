@@ -18,7 +18,6 @@ from mmaction.registry import MODELS, TASK_UTILS
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
-from ...compat import CheckpointError
 from .features import FrameFeatures, MapFeatures, ViTFeatures
 from .propagation import Frame, Propagation
 from .sequence_model import SequenceModel
@@ -70,6 +69,9 @@ class LabelPropagation(SequenceModel):
         >>> bool((masks == mask).all())
         True
     """
+
+    # Nothing of the encoder may stay random, image backbones included.
+    encoder_prefix = 'backbone.'
 
     def __init__(
         self,
@@ -190,40 +192,3 @@ class LabelPropagation(SequenceModel):
                 'weights of the encoder?'
             )
         return features
-
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args: Any
-    ) -> None:
-        """Refuse a checkpoint that would leave parts of the encoder as is."""
-        _check_encoder(self.backbone, state_dict, f'{prefix}backbone.')
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _check_encoder(
-    backbone: torch.nn.Module, state_dict: dict, prefix: str
-) -> None:
-    own = backbone.state_dict()
-    missing = [name for name in own if prefix + name not in state_dict]
-    if missing:
-        found = sorted({name.split('.')[0] for name in state_dict})
-        hint = ''
-        if f'{prefix}fc_norm.weight' in state_dict:
-            hint = (
-                ' It is of an encoder with mean pooling: set model.backbone.'
-                'type=VisionTransformer, model.backbone.use_mean_pooling=True.'
-            )
-        raise CheckpointError(
-            f'The checkpoint lacks {len(missing)} of the {len(own)} tensors '
-            f'of the encoder, such as {prefix}{missing[0]}; it holds '
-            f'{", ".join(found[:8]) or "nothing"}.{hint}'
-        )
-    for name, tensor in own.items():
-        shape = tuple(state_dict[prefix + name].shape)
-        if shape != tuple(tensor.shape):
-            raise CheckpointError(
-                f'{prefix}{name} of the checkpoint has shape {shape}, the '
-                f'config asks for {tuple(tensor.shape)}: give model.backbone '
-                'the arguments (embed_dims, depth, patch_size, img_size, '
-                'num_frames, ...) that it was trained with. The size of the '
-                'frames to segment is a matter of the pipeline.'
-            )

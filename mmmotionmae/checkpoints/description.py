@@ -1,0 +1,42 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from .formats import FORMATS
+from .specs import Checkpoint
+
+
+def describe_checkpoint(checkpoint: Checkpoint) -> str:
+    """What a checkpoint is, in a few lines.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` returns.
+    """
+    spec, decoder = checkpoint.encoder, checkpoint.decoder
+    form = FORMATS.get(checkpoint.format)
+    norm = 'averaged, then normalised' if spec.mean_pooling else 'normalised'
+    lines = [
+        f'{checkpoint.source}: {form.title if form else "?"}, '
+        f'{checkpoint.kind}',
+        f'encoder: {spec.depth} blocks, width {spec.embed_dims}, '
+        f'{spec.num_heads} heads; tokens {norm}',
+        f'clips: {spec.num_frames} frames of {spec.img_size} x '
+        f'{spec.img_size}, in tubelets of {spec.tubelet_size} x '
+        f'{spec.patch_size} x {spec.patch_size}: {spec.num_tokens} tokens',
+        'positions: '
+        + ('learned, or interpolated' if spec.learnable_positions else 'sine')
+        + ('; layer scale' if spec.layer_scale else '')
+        + ('' if spec.qkv_bias else '; no bias of queries and values'),
+    ]
+    if decoder is not None:
+        lines.append(
+            f'decoder: {decoder.depth} blocks, width {decoder.embed_dims}, '
+            f'{decoder.num_heads} heads, {decoder.sharing}, '
+            f'{decoder.attention}-attention; predicts '
+            f'{" and ".join(decoder.targets)}'
+        )
+    if checkpoint.num_classes is not None:
+        named = '' if checkpoint.classes is None else ', with their names'
+        lines.append(f'classes: {checkpoint.num_classes}{named}')
+    count = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    lines.append(
+        f'weights: {count / 1e6:.1f} M in {len(checkpoint.tensors)} tensors'
+    )
+    return '\n'.join(lines)

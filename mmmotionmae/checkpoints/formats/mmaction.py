@@ -1,0 +1,250 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Files of MMAction2: its model zoo's, and what this package trains."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ...compat import CheckpointError
+from ..building import model_config
+from ..config_text import parse_config_text
+from ..specs import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Checkpoint,
+    DecoderSpec,
+    Hints,
+    RawCheckpoint,
+)
+from .base import (
+    BIAS_NAMES,
+    BLOCK_NAMES,
+    SCALE_NAMES,
+    Format,
+    count_blocks,
+    count_heads,
+    encoder_spec,
+    name_blocks,
+    translate,
+)
+
+DECODERS = 'neck.decoders.'
+PREDICTORS = 'head.predictors.'
+CLASSIFIER = 'cls_head.fc_cls.'
+
+
+class MMAction(Format):
+    """``backbone.`` with ``neck.`` and ``head.``, ``cls_head.`` or nothing.
+
+    Or the names of the backbone alone, without prefix. What tensors do not
+    tell is read from the config that is kept in ``meta``; as data, it is not
+    run.
+    """
+
+    name = 'mmaction'
+    title = 'MMAction2'
+
+    def kind_of(self, raw: RawCheckpoint) -> str | None:
+        """See :class:`Format`."""
+        names = raw.tensors
+        prefix = _prefix(names)
+        if f'{prefix}blocks.0.attn.qkv.weight' not in names:
+            return None
+        if f'{prefix}patch_embed.projection.weight' not in names:
+            return None
+        if any(name.startswith(DECODERS) for name in names):
+            return 'pretraining'
+        if any(name.startswith('cls_head.') for name in names):
+            return 'classifier'
+        return 'encoder'
+
+    def read(self, raw: RawCheckpoint, hints: Hints) -> Checkpoint:
+        """See :class:`Format`."""
+        kind = 'encoder' if hints.encoder_only else self.kind_of(raw)
+        assert kind is not None
+        prefix = _prefix(raw.tensors)
+        names = _encoder_names(raw.tensors, prefix)
+        explained: list[str] = []
+        if hints.encoder_only and prefix:
+            explained = [n for n in raw.tensors if not n.startswith(prefix)]
+        if kind == 'pretraining':
+            names |= _decoder_names(raw.tensors)
+        elif kind == 'classifier':
+            names |= _classifier_names(raw)
+        tensors = translate(
+            raw, names, f'an {self.title} checkpoint ({kind})', explained
+        )
+        model = _model_config(raw.settings)
+        backbone = _dict(model, 'backbone')
+        if backbone:
+            hints = replace(
+                hints,
+                num_heads=hints.num_heads or backbone.get('num_heads', 12),
+                num_frames=hints.num_frames or backbone.get('num_frames'),
+                img_size=hints.img_size or backbone.get('img_size'),
+            )
+        spec = encoder_spec(raw, tensors, hints)
+        eps = _dict(backbone, 'norm_cfg').get('eps', spec.norm_eps)
+        preprocessor = _dict(model, 'data_preprocessor')
+        return Checkpoint(
+            kind=kind,
+            tensors=tensors,
+            encoder=replace(spec, norm_eps=eps),
+            decoder=(
+                _decoder_spec(raw, model, hints)
+                if kind == 'pretraining'
+                else None
+            ),
+            classes=_classes(raw.settings, tensors),
+            mean=tuple(preprocessor.get('mean', IMAGENET_MEAN)),
+            std=tuple(preprocessor.get('std', IMAGENET_STD)),
+            source=raw.source,
+            format=self.name,
+        )
+
+    def write(self, checkpoint: Checkpoint) -> RawCheckpoint:
+        """See :class:`Format`."""
+        meta: dict[str, Any] = dict(model=model_config(checkpoint))
+        if checkpoint.classes is not None:
+            meta['dataset_meta'] = dict(classes=list(checkpoint.classes))
+        return RawCheckpoint(
+            tensors=dict(checkpoint.tensors),
+            settings=dict(meta=meta),
+            source=checkpoint.source,
+        )
+
+
+def _prefix(names: Mapping[str, Tensor]) -> str:
+    return 'backbone.' if any(n.startswith('backbone.') for n in names) else ''
+
+
+def _layer(name: str) -> list[str]:
+    return [f'{name}.weight', f'{name}.bias']
+
+
+def _encoder_names(names: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
+    norm = 'norm' if f'{prefix}norm.weight' in names else 'fc_norm'
+    outer = ['pos_embed', *_layer('patch_embed.projection')]
+    if f'{prefix}{norm}.weight' in names:
+        outer += _layer(norm)
+    blocks = f'{prefix}blocks.'
+    return {f'backbone.{name}': f'{prefix}{name}' for name in outer} | (
+        name_blocks(
+            'backbone.blocks.',
+            blocks,
+            count_blocks(names, blocks),
+            _block_names(names, blocks),
+        )
+    )
+
+
+def _block_names(names: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
+    found = [*BLOCK_NAMES]
+    for optional in (BIAS_NAMES, SCALE_NAMES):
+        if any(f'{prefix}0.{name}' in names for name in optional):
+            found += optional
+    return {name: name for name in found}
+
+
+def _decoder_names(names: Mapping[str, Tensor]) -> dict[str, str]:
+    found = []
+    for decoder in _parts(names, DECODERS):
+        prefix = f'{DECODERS}{decoder}.'
+        if f'{prefix}embed.weight' in names:
+            outer = ['embed.weight', 'mask_token', 'pos_embed']
+            found += [f'{prefix}{n}' for n in outer + _layer('norm')]
+            blocks = f'{prefix}blocks.'
+            found += name_blocks(
+                blocks,
+                blocks,
+                count_blocks(names, blocks),
+                _block_names(names, blocks),
+            )
+        else:  # of cross-attention
+            found += [name for name in names if name.startswith(prefix)]
+    for target in _parts(names, PREDICTORS):
+        found += _layer(f'{PREDICTORS}{target}')
+    return {name: name for name in found}
+
+
+def _parts(names: Mapping[str, Tensor], prefix: str) -> list[str]:
+    """The next word of all names that begin so."""
+    return sorted(
+        {n.removeprefix(prefix).split('.')[0] for n in names if prefix in n}
+    )
+
+
+def _classifier_names(raw: RawCheckpoint) -> dict[str, str]:
+    head = {n for n in raw.tensors if n.startswith('cls_head.')}
+    if head != {*_layer(CLASSIFIER[:-1])}:
+        raise CheckpointError(
+            f'{raw.source} has a head that is not one linear layer '
+            f'({", ".join(sorted(head)[:4])}); the encoder alone can be read '
+            '(--encoder-only).'
+        )
+    return {name: name for name in head}
+
+
+def _model_config(settings: dict[str, Any]) -> dict[str, Any]:
+    """The config of the model, as plain data; empty if there is none."""
+    meta = _dict(settings, 'meta')
+    if 'model' in meta:
+        return _dict(meta, 'model')
+    text = meta.get('cfg')
+    if not isinstance(text, str):
+        return {}
+    try:
+        return _dict(parse_config_text(text), 'model')
+    except ValueError:  # another way to write a config
+        return {}
+
+
+def _dict(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of what a file says of itself; empty if it is no such thing."""
+    value = settings.get(name)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _decoder_spec(
+    raw: RawCheckpoint, model: dict[str, Any], hints: Hints
+) -> DecoderSpec:
+    neck, head = _dict(model, 'neck'), _dict(model, 'head')
+    decoders = _parts(raw.tensors, DECODERS)
+    prefix = f'{DECODERS}{decoders[0]}.'
+    width = raw.tensors[f'{prefix}mask_token'].shape[-1]
+    hidden = raw.tensors[f'{prefix}blocks.0.mlp.layers.0.0.weight'].shape[0]
+    heads = hints.decoder_num_heads
+    if neck:
+        heads = heads or neck.get('num_heads', 6)
+    preprocessor = _dict(model, 'data_preprocessor')
+    difference = _dict(preprocessor, 'frame_difference')
+    targets = _parts(raw.tensors, PREDICTORS)
+    return DecoderSpec(
+        embed_dims=width,
+        depth=count_blocks(raw.tensors, f'{prefix}blocks.'),
+        num_heads=count_heads(width, heads, '--decoder-num-heads', raw.source),
+        mlp_ratio=hidden / width,
+        sharing='shared' if decoders == ['shared'] else 'independent',
+        attention='self'
+        if f'{prefix}embed.weight' in raw.tensors
+        else 'cross',
+        targets=tuple(t for t in ('pixel', 'motion') if t in targets),
+        pixel_norm=head.get('pixel_norm', 'tubelet'),
+        motion_norm=head.get('motion_norm', 'tubelet'),
+        frame_difference={
+            name: value for name, value in difference.items() if name != 'type'
+        },
+    )
+
+
+def _classes(
+    settings: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[str, ...] | None:
+    meta = _dict(_dict(settings, 'meta'), 'dataset_meta')
+    classes = meta.get('classes') or meta.get('CLASSES') or ()
+    weight = tensors.get(f'{CLASSIFIER}weight')
+    if weight is None or len(classes) != len(weight):
+        return None
+    return tuple(str(name) for name in classes)

@@ -1,0 +1,132 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""What to say of a checkpoint that does not fit."""
+
+from collections.abc import Collection, Mapping
+
+from torch import Tensor, nn
+
+from .specs import RawCheckpoint
+
+CONVERTER = 'python tools/convert/convert_checkpoint.py'
+
+
+def list_names(
+    names: Collection[str], total: int | None = None, limit: int = 8
+) -> str:
+    """How many tensors, and which: ``"3 of 9 tensors (a, b, c)"``.
+
+    Args:
+        names: The tensors.
+        total: Of how many. None: ``"3 tensors (a, b, c)"``.
+        limit: How many are named.
+    """
+    shown = [*names][:limit]
+    more = '' if len(names) <= limit else f', and {len(names) - limit} more'
+    of = '' if total is None else f'of {total} '
+    plural = '' if (total or len(names)) == 1 else 's'
+    return f'{len(names)} {of}tensor{plural} ({", ".join(shown)}{more})'
+
+
+def suggest_remedy(
+    tensors: Mapping[str, Tensor], source: str, prefix: str, missing: list[str]
+) -> str:
+    """What tensors look like whose names do not fit, and what to do.
+
+    Args:
+        tensors: Of the checkpoint.
+        source: File or folder.
+        prefix: Of the names of the encoder in the model.
+        missing: Names that are needed and not there.
+
+    Returns:
+        Sentences, a space before each.
+    """
+    from .formats import recognise
+
+    found = recognise(RawCheckpoint(dict(tensors), {}, source))
+    if found is None:
+        first = sorted({name.split('.')[0] for name in tensors})
+        return f' It holds {", ".join(first[:8]) or "nothing"}.'
+    form, kind = found
+    if form.name != 'mmaction':
+        return (
+            f' It looks like {form.title} ({kind}): convert it, '
+            f'{CONVERTER} {source} OUT.pth'
+        )
+    text = f' It looks like MMAction2 ({kind}).'
+    given = {name.startswith('backbone.') for name in tensors}
+    if True in given and not prefix:
+        text += " Its encoder is under prefix='backbone.' (init_cfg)."
+    elif given == {False} and prefix:
+        text += f' Its names lack {prefix!r}: it is a backbone alone.'
+    pooled = f'{prefix}fc_norm.weight'
+    if pooled in tensors and f'{prefix}norm.weight' in missing:
+        text += (
+            ' Its encoder has mean pooling: set model.backbone.type='
+            'FusedVisionTransformer, model.backbone.use_mean_pooling=True.'
+        )
+    elif any(not name.startswith(prefix) for name in missing):
+        text += (
+            ' A model is tested, or resumed, with all of its weights; '
+            'train it first.'
+        )
+    return text
+
+
+def explain_shapes(
+    model: nn.Module,
+    own: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    wrong: list[str],
+    source: str,
+    prefix: str,
+) -> str:
+    """What to do about tensors of another shape than those of the model.
+
+    Args:
+        model: The model.
+        own: Its tensors.
+        tensors: Those of the checkpoint.
+        wrong: The names of those that differ in shape.
+        source: File or folder.
+        prefix: Of the names of the encoder.
+    """
+    name = next((n for n in wrong if n.startswith(prefix)), wrong[0])
+    text = (
+        f'{name} of {source} has shape {tuple(tensors[name].shape)}, the '
+        f'model asks for {tuple(own[name].shape)}'
+    )
+    if len(wrong) > 1:
+        text += f' (and {len(wrong) - 1} more differ)'
+    if not name.startswith(prefix):
+        text += (
+            ': to train another head on the encoder, take the encoder alone '
+            "(model.backbone.init_cfg=dict(type='Pretrained', checkpoint="
+            "..., prefix='backbone.') instead of load_from)."
+        )
+    elif _is_of_other_clips(tensors[name], own[name], name):
+        text += (
+            ': give model.backbone the num_frames, img_size, tubelet_size and '
+            'patch_size that it was trained with, or fit it to other clips: '
+            f'{CONVERTER} {source} OUT.pth --num-frames T --img-size S '
+            '--tubelet-size T.'
+        )
+    else:
+        text += (
+            ': give model.backbone the arguments (embed_dims, depth, '
+            'num_heads, ...) that it was trained with.'
+        )
+    if hasattr(model, 'encoder_prefix'):
+        text += (
+            ' The size of the frames to segment is a matter of the pipeline.'
+        )
+    return text
+
+
+def _is_of_other_clips(given: Tensor, own: Tensor, name: str) -> bool:
+    """Whether it is the size of clips or tubelets, not the width."""
+    if name.endswith('pos_embed'):
+        return given.shape[-1] == own.shape[-1]
+    return name.endswith('patch_embed.projection.weight') and (
+        given.shape[:2] == own.shape[:2]
+    )

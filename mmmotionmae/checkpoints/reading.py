@@ -1,0 +1,160 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""From a file or folder to a checkpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from ..compat import CheckpointError
+from .formats import FORMATS, recognise
+from .safetensors_file import read_safetensors
+from .specs import Checkpoint, Hints, RawCheckpoint
+from .tensors import unwrap_tensors
+
+
+def read_raw(path: str | Path) -> RawCheckpoint:
+    """Read the tensors of a file or folder under their own names.
+
+    Nothing in it is run, see :func:`mmmotionmae.compat.trust_checkpoints`.
+
+    Args:
+        path: A file (.pth, .pt, .bin, .safetensors, ...), its URL, or a
+            folder: of Hugging Face (``config.json`` and weights, safetensors
+            first, also in shards), or a work dir (its last checkpoint).
+
+    Raises:
+        CheckpointError: If it cannot, or must not, be read.
+        FileNotFoundError: If it is not there.
+    """
+    text = str(path)
+    if '://' in text:
+        return _from_content(
+            CheckpointLoader.load_checkpoint(text, 'cpu'), text
+        )
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint {text!r}.')
+    raw = _read_file(path)
+    config = path.with_name('config.json')
+    if 'meta' not in raw.settings and config.is_file():
+        raw = RawCheckpoint(
+            raw.tensors, raw.settings | _read_settings(path.parent), text
+        )
+    return raw
+
+
+def read_checkpoint(
+    path: str | Path,
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    num_frames: int | None = None,
+    img_size: int | None = None,
+    encoder_only: bool = False,
+    drop_cls_token: bool = False,
+) -> Checkpoint:
+    """Read a checkpoint of any known format.
+
+    The format is recognised from the names of the tensors: MMAction2 (and
+    this package), official VideoMAE and VideoMAE V2, MAE-ST, Hugging Face.
+
+    Args:
+        path: See :func:`read_raw`.
+        num_heads: Attention heads, where the file does not tell and the
+            width is not that of a model in use.
+        decoder_num_heads: Those of the decoder, likewise.
+        num_frames: Frames of a clip, where the file does not tell. Defaults
+            to 16.
+        img_size: Height and width of a frame, in pixels, likewise. Defaults
+            to 224.
+        encoder_only: Leave decoder and heads behind.
+        drop_cls_token: Leave the class token of MAE-ST behind. Features then
+            differ from those of the original.
+
+    Raises:
+        CheckpointError: If it is of no known format, or a tensor is missing,
+            left over, or cannot be held.
+        FileNotFoundError: If it is not there.
+    """
+    raw = read_raw(path)
+    found = recognise(raw)
+    if found is None:
+        some = ', '.join(sorted(raw.tensors)[:5])
+        titles = ', '.join(form.title for form in FORMATS.values())
+        raise CheckpointError(
+            f'{raw.source} is of no known format ({titles}): its tensors are '
+            f'called {some}, ...'
+        )
+    hints = Hints(
+        num_heads=num_heads,
+        decoder_num_heads=decoder_num_heads,
+        num_frames=num_frames,
+        img_size=img_size,
+        encoder_only=encoder_only,
+        drop_cls_token=drop_cls_token,
+    )
+    return found[0].read(raw, hints)
+
+
+def _from_content(content: Any, source: str) -> RawCheckpoint:
+    tensors, settings = unwrap_tensors(content, source)
+    return RawCheckpoint(tensors, settings, source)
+
+
+def _read_file(path: Path) -> RawCheckpoint:
+    if path.suffix == '.safetensors':
+        tensors, metadata = read_safetensors(path)
+        return RawCheckpoint(tensors, metadata, str(path))
+    content = CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    return _from_content(content, str(path))
+
+
+def _read_folder(folder: Path) -> RawCheckpoint:
+    last = folder / 'last_checkpoint'
+    if last.is_file() and not (folder / 'config.json').is_file():
+        return read_raw(last.read_text().strip())
+    for name in ('model.safetensors', 'pytorch_model.bin'):
+        index = folder / f'{name}.index.json'
+        if (folder / name).is_file():
+            files = [folder / name]
+        elif index.is_file():
+            shards = _read_json(index).get('weight_map', {})
+            files = [folder / shard for shard in sorted({*shards.values()})]
+        else:
+            continue
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            if file.parent != folder or not file.is_file():
+                raise CheckpointError(
+                    f'{index} names {file}, which is missing.'
+                )
+            tensors |= _read_file(file).tensors
+        return RawCheckpoint(tensors, _read_settings(folder), str(folder))
+    raise CheckpointError(
+        f'{folder} holds neither model.safetensors nor pytorch_model.bin, nor '
+        'is it the work dir of a training: name a checkpoint file.'
+    )
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if (folder / 'config.json').is_file():
+        settings = _read_json(folder / 'config.json')
+    preprocessor = folder / 'preprocessor_config.json'
+    if preprocessor.is_file():
+        settings['preprocessor'] = _read_json(preprocessor)
+    return settings
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise CheckpointError(f'{path} is not valid JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f'{path} holds no JSON object.')
+    return content

@@ -1,0 +1,205 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""A checkpoint, once read: the same for every format."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
+from torch import Tensor
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What MMAction2's ``VisionTransformer`` has to be told.
+
+    Attributes:
+        embed_dims: Width D.
+        depth: Number of blocks.
+        num_heads: Number of attention heads.
+        mlp_ratio: Hidden width of the MLP over D.
+        patch_size: Height and width of a tubelet, in pixels.
+        tubelet_size: Frames of a tubelet.
+        in_channels: Channels of a frame.
+        img_size: Height and width of a frame, in pixels.
+        num_frames: Frames of a clip.
+        qkv_bias: Whether queries and values have a bias.
+        learnable_positions: Whether the positions are anything but the
+            sine-cosine table of this size.
+        layer_scale: Whether the residual branches are scaled (``gamma_1``,
+            ``gamma_2``).
+        mean_pooling: Whether the tokens are averaged, then normalised
+            (``fc_norm``); else each is normalised (``norm``).
+        norm_eps: Epsilon of all layer norms.
+    """
+
+    embed_dims: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    patch_size: int
+    tubelet_size: int
+    in_channels: int
+    img_size: int
+    num_frames: int
+    qkv_bias: bool
+    learnable_positions: bool
+    layer_scale: bool
+    mean_pooling: bool
+    norm_eps: float = 1e-6
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(int, int, int): The token grid (t, h, w)."""
+        side = self.img_size // self.patch_size
+        return (self.num_frames // self.tubelet_size, side, side)
+
+    @property
+    def num_tokens(self) -> int:
+        """int: L, the tokens of one clip."""
+        t, h, w = self.grid
+        return t * h * w
+
+    def to_config(self, type: str = 'VisionTransformer') -> dict[str, Any]:
+        """The config of such an encoder.
+
+        Args:
+            type: ``'VisionTransformer'``, ``'FusedVisionTransformer'`` or
+                ``'MotionMAEViT'``, which has no mean pooling.
+        """
+        config = dict(
+            type=type,
+            img_size=self.img_size,
+            patch_size=self.patch_size,
+            in_channels=self.in_channels,
+            embed_dims=self.embed_dims,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            mlp_ratio=self.mlp_ratio,
+            qkv_bias=self.qkv_bias,
+            norm_cfg=dict(type='LN', eps=self.norm_eps),
+            # Any value above 0 makes the parameters, which are then loaded.
+            init_values=1.0 if self.layer_scale else 0.0,
+            use_learnable_pos_emb=self.learnable_positions,
+            num_frames=self.num_frames,
+            tubelet_size=self.tubelet_size,
+        )
+        if type != 'MotionMAEViT':
+            config['use_mean_pooling'] = self.mean_pooling
+        return config
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """Decoder and head of a pre-trained model.
+
+    Attributes:
+        embed_dims: Width E.
+        depth: Number of blocks.
+        num_heads: Number of attention heads.
+        mlp_ratio: Hidden width of the MLP over E.
+        sharing: See :class:`MotionMAEDecoder`.
+        attention: Likewise.
+        targets: What is predicted: ``'pixel'``, ``'motion'`` or both.
+        pixel_norm: See :class:`MotionMAEHead`.
+        motion_norm: Likewise.
+        frame_difference: Arguments of :class:`FrameDifference`.
+    """
+
+    embed_dims: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float = 4.0
+    sharing: str = 'shared'
+    attention: str = 'self'
+    targets: tuple[str, ...] = ('pixel',)
+    pixel_norm: str = 'tubelet'
+    motion_norm: str = 'tubelet'
+    frame_difference: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a checkpoint file or folder of any format.
+
+    Attributes:
+        kind: ``'pretraining'`` (encoder, decoder, head), ``'classifier'``
+            (encoder, linear layer) or ``'encoder'``.
+        tensors: Under the names of MMAction2 and :class:`MotionMAE`:
+            ``backbone.``, ``neck.``, ``head.``, ``cls_head.fc_cls.``. The
+            tables of positions are always among them.
+        encoder: Shape of the encoder.
+        decoder: Shape of the decoder; None if it is not pre-training's.
+        classes: Names of the classes, if they are known.
+        mean: Of each channel, in [0, 255] units, for normalisation.
+        std: Likewise.
+        source: File or folder.
+        format: Name of the format that it was read in.
+    """
+
+    kind: str
+    tensors: dict[str, Tensor]
+    encoder: EncoderSpec
+    decoder: DecoderSpec | None = None
+    classes: tuple[str, ...] | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    source: str = ''
+    format: str = ''
+
+    @property
+    def num_classes(self) -> int | None:
+        """Int or None: Classes of a classifier."""
+        weight = self.tensors.get('cls_head.fc_cls.weight')
+        return None if weight is None else len(weight)
+
+
+@dataclass(frozen=True)
+class RawCheckpoint:
+    """What lies in a file or folder, under its own names.
+
+    Attributes:
+        tensors: The weights.
+        settings: What lies beside them: ``config.json`` of a folder, the
+            arguments of the run in official files, ``meta`` of MMEngine's.
+        source: File or folder.
+    """
+
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any]
+    source: str
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a user may add where a file does not tell.
+
+    Attributes:
+        num_heads: Attention heads of the encoder.
+        decoder_num_heads: Those of the decoder.
+        num_frames: Frames of a clip.
+        img_size: Height and width of a frame, in pixels.
+        encoder_only: Leave decoder and heads behind.
+        drop_cls_token: Leave a class token behind, which changes what the
+            encoder computes.
+    """
+
+    num_heads: int | None = None
+    decoder_num_heads: int | None = None
+    num_frames: int | None = None
+    img_size: int | None = None
+    encoder_only: bool = False
+    drop_cls_token: bool = False
+
+
+def position_table(num_tokens: int, dims: int) -> Tensor:
+    """The sine-cosine table (1, L, D), float32, of VideoMAE and MMAction2."""
+    return get_sinusoid_encoding(num_tokens, dims)
+
+
+def is_position_table(positions: Tensor) -> bool:
+    """Whether (1, L, D) is the sine-cosine table of its size."""
+    table = position_table(*positions.shape[1:])
+    return bool((positions.float() - table).abs().max() < 1e-6)

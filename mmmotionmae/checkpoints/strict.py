@@ -1,0 +1,248 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Load weights so that no part of a model is left random unnoticed."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from mmaction.models.backbones.vit_mae import VisionTransformer
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import Tensor, nn
+
+from ..compat import CheckpointError
+from .messages import explain_shapes, list_names, suggest_remedy
+from .tensors import unwrap_tensors
+
+# Parts that a checkpoint may hold in vain: they belong to another task.
+OTHER_PARTS = ('neck', 'head', 'cls_head', 'roi_head', 'data_preprocessor')
+
+_needs: ContextVar[str] = ContextVar('needs', default='all')
+
+
+@contextmanager
+def needed_parts(needs: str) -> Iterator[None]:
+    """Say what every checkpoint must hold that is loaded inside.
+
+    Args:
+        needs: See :func:`load_strictly`.
+    """
+    token = _needs.set(needs)
+    try:
+        yield
+    finally:
+        _needs.reset(token)
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model itself, without wrappers of MMEngine."""
+    inner: Any = model
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    return inner
+
+
+def concerns(model: nn.Module) -> bool:
+    """Whether a model is one to load strictly.
+
+    It is if it has a video ViT, or says itself, as ``encoder_prefix``, where
+    its encoder is.
+    """
+    return encoder_prefix(unwrap_model(model)) is not None
+
+
+def encoder_prefix(model: nn.Module) -> str | None:
+    """Where the encoder is in a model.
+
+    Returns:
+        Such as ``'backbone.'``; ``''`` if it is the model; None without one.
+    """
+    own = getattr(model, 'encoder_prefix', None)
+    if own is not None:
+        return str(own)
+    for name, module in model.named_modules():
+        if isinstance(module, VisionTransformer):
+            return f'{name}.' if name else ''
+    return None
+
+
+def load_strictly(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    needs: str | None = None,
+    prefix: str | None = None,
+) -> None:
+    """Load weights, or raise an error and load nothing.
+
+    Every tensor of the encoder must be there, in its shape. Of other parts
+    (decoder, heads) all tensors or none: what the model lacks altogether is
+    passed over; what the checkpoint lacks altogether is allowed to start
+    anew, if only the encoder is needed, and so is the final norm (``norm``
+    of pre-training, ``fc_norm`` of fine-tuning with mean pooling) if it is
+    the other one. What was loaded, and what was not, is logged.
+
+    Args:
+        model: To load into.
+        tensors: Under the names of the model.
+        source: File or folder, for messages.
+        needs: ``'all'`` (for testing, or resuming), or ``'encoder'`` (for
+            training). Defaults to what :func:`needed_parts` says, else
+            ``'all'``.
+        prefix: Of the encoder's names. Defaults to where a video ViT is.
+
+    Raises:
+        CheckpointError: If anything else is missing, left over or of another
+            shape. It says which format the tensors look like.
+    """
+    model = unwrap_model(model)
+    needs = needs or _needs.get()
+    if prefix is None:
+        prefix = encoder_prefix(model) or ''
+    own = model.state_dict()
+    shared = [name for name in own if name in tensors]
+    missing = [
+        name
+        for name in own
+        if name not in tensors and not name.endswith('num_batches_tracked')
+    ]
+    extra = [name for name in tensors if name not in own]
+    anew = _explain_missing(missing, tensors, needs, prefix)
+    unused = _explain_extra(extra, own, anew, prefix)
+    missing = [name for name in missing if name not in anew]
+    extra = [name for name in extra if name not in unused]
+    problems = [
+        f'{verb} {list_names(names, total)}'
+        for verb, names, total in (
+            ('lacks', missing, len(own)),
+            ('also holds', extra, None),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f'{source} does not fit {_describe(model)}: it '
+            f'{" and ".join(problems)}.'
+            f'{suggest_remedy(tensors, source, prefix, missing)}'
+        )
+    wrong = [n for n in shared if tensors[n].shape != own[n].shape]
+    if wrong:
+        raise CheckpointError(
+            explain_shapes(model, own, tensors, wrong, source, prefix)
+        )
+    weights = OrderedDict((name, tensors[name]) for name in shared)
+    if hasattr(tensors, '_metadata'):  # versions of layers
+        vars(weights)['_metadata'] = tensors._metadata
+    model.load_state_dict(weights, strict=False)
+    text = f'Loaded {len(shared)}/{len(own)} tensors of {_describe(model)}'
+    text += f' from {source}.'
+    if anew:
+        text += f' Not in it, and left as they were: {list_names(anew)}.'
+    if unused:
+        text += f' Not used: {list_names(unused)}.'
+    print_log(text, logger='current')
+
+
+def load_content(
+    model: nn.Module,
+    content: Any,
+    source: str,
+    needs: str | None = None,
+    prefix: str = '',
+    revise_keys: Sequence[tuple[str, str]] = ((r'^module\.', ''),),
+) -> None:
+    """Load what a file held, see :func:`load_strictly`.
+
+    Args:
+        model: To load into.
+        content: As read, with the weights somewhere in it.
+        source: The file, for messages.
+        needs: See :func:`load_strictly`.
+        prefix: Load only what has names that begin so, without it; as
+            MMEngine's ``init_cfg``.
+        revise_keys: Patterns in names, and what stands in their place.
+
+    Raises:
+        CheckpointError: If there are no weights, or none with the prefix, or
+            they do not fit.
+    """
+    tensors, _ = unwrap_tensors(content, source)
+    for pattern, replacement in revise_keys:
+        tensors = {
+            re.sub(pattern, replacement, name): tensor
+            for name, tensor in tensors.items()
+        }
+    if prefix:
+        prefix = f'{prefix.removesuffix(".")}.'
+        found = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        if not found:
+            raise CheckpointError(
+                f'{source} holds nothing under prefix={prefix!r}.'
+                f'{suggest_remedy(tensors, source, prefix, [])}'
+            )
+        tensors = found
+    load_strictly(model, tensors, source, needs)
+
+
+def _describe(model: nn.Module) -> str:
+    return type(model).__name__
+
+
+def part_of(name: str) -> str:
+    """What a tensor is loaded together with.
+
+    Each of the decoders, and each of the predictors, is a part of its own: a
+    decoder of pixels is of use to one of pixels and motion.
+    """
+    words = name.split('.')
+    length = 3 if words[0] in ('neck', 'head') and len(words) > 3 else 1
+    return '.'.join(words[:length])
+
+
+def _explain_missing(
+    missing: list[str], tensors: Mapping[str, Tensor], needs: str, prefix: str
+) -> list[str]:
+    """Those that may start anew."""
+    if needs != 'encoder':
+        return []
+    found = {part_of(name) for name in tensors}
+    anew = []
+    for name in missing:
+        if prefix and not name.startswith(prefix):
+            if part_of(name) not in found:
+                anew.append(name)
+        elif _other_norm(name, prefix) in tensors:
+            anew.append(name)
+    return anew
+
+
+def _explain_extra(
+    extra: list[str], own: Mapping[str, Tensor], anew: list[str], prefix: str
+) -> list[str]:
+    """Those that the model has no use for."""
+    found = {part_of(name) for name in own}
+    # Raw pixels, as features, have no weights.
+    is_empty = not any(name.startswith(prefix) for name in own)
+    unused = []
+    for name in extra:
+        if prefix and not name.startswith(prefix):
+            part = part_of(name)
+            if part not in found and part.split('.')[0] in OTHER_PARTS:
+                unused.append(name)
+        elif is_empty or _other_norm(name, prefix) in anew:
+            unused.append(name)
+    return unused
+
+
+def _other_norm(name: str, prefix: str) -> str | None:
+    """``norm`` for ``fc_norm``, and the other way round."""
+    norm, _, parameter = name.removeprefix(prefix).rpartition('.')
+    others = {'norm': 'fc_norm', 'fc_norm': 'norm'}
+    return f'{prefix}{others[norm]}.{parameter}' if norm in others else None

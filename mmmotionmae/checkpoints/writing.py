@@ -1,0 +1,95 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""From a checkpoint to a file or folder."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..compat import CheckpointError
+from ..fileio import complete_file
+from .formats import FORMATS
+from .safetensors_file import write_safetensors
+from .specs import Checkpoint, RawCheckpoint
+
+# What the tensors lie under in a .pth file.
+WRAPPERS = {'mmaction': 'state_dict', 'videomae': 'model', 'mae_st': 'model'}
+
+
+def write_checkpoint(
+    checkpoint: Checkpoint,
+    path: str | Path,
+    format: str = 'mmaction',
+    overwrite: bool = False,
+) -> Path:
+    """Write a checkpoint in a format.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` returns.
+        path: A file, .pth or .safetensors; for ``'huggingface'`` a folder.
+        format: ``'mmaction'``, ``'videomae'``, ``'mae_st'`` or
+            ``'huggingface'``.
+        overwrite: Whether ``path`` may exist.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        CheckpointError: If the format cannot hold the checkpoint, or there
+            is something already.
+        ValueError: If there is no such format.
+    """
+    path = Path(path).expanduser()
+    if format not in FORMATS:
+        raise ValueError(
+            f'format must be one of {", ".join(FORMATS)}, not {format!r}.'
+        )
+    is_folder = format == 'huggingface'
+    if is_folder == (path.suffix in ('.pth', '.pt', '.bin', '.safetensors')):
+        raise CheckpointError(
+            f'{path} must be '
+            + ('a folder.' if is_folder else 'a .pth or .safetensors file.')
+        )
+    if path.exists() and not overwrite:
+        raise CheckpointError(
+            f'{path} exists already; choose another name, or write over it '
+            '(--overwrite).'
+        )
+    raw = FORMATS[format].write(checkpoint)
+    if is_folder:
+        _write_folder(raw, path)
+    elif path.suffix == '.safetensors':
+        write_safetensors(raw.tensors, path, raw.settings)
+    else:
+        # Copies, so that a view does not drag along what it is a view of.
+        tensors = {n: t.detach().cpu().clone() for n, t in raw.tensors.items()}
+        with complete_file(path) as temporary:
+            torch.save({WRAPPERS[format]: tensors} | raw.settings, temporary)
+    return path
+
+
+def _write_folder(raw: RawCheckpoint, folder: Path) -> None:
+    """Hugging Face's: weights, and settings in files of their own.
+
+    The files of an earlier one are replaced; any other stays.
+    """
+    settings: dict[str, Any] = dict(raw.settings)
+    preprocessor = settings.pop('preprocessor')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=folder.parent, prefix=f'.{folder.name}-'
+    ) as temporary:
+        made = Path(temporary)
+        write_safetensors(raw.tensors, made / 'model.safetensors', {})
+        for name, content in (
+            ('config.json', settings),
+            ('preprocessor_config.json', preprocessor),
+        ):
+            text = json.dumps(content, indent=2)
+            (made / name).write_text(f'{text}\n', encoding='utf-8')
+        folder.mkdir(exist_ok=True)
+        for file in made.iterdir():
+            shutil.move(file, folder / file.name)

@@ -1,0 +1,47 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""What is broken upstream, and what mends it.
+
+Only these files know of defects in MMAction2 1.2, MMEngine 0.10 and PyTorch.
+Each function mends one of them, leaves everything alone where the defect is
+absent, and says when it can go. :func:`apply` runs them all; it is called
+once, by ``import mmmotionmae``, before ``mmaction.models`` is imported.
+
+Two defects are mended by the version ranges in ``setup.cfg`` alone:
+``importlib_metadata``, which MMAction2 imports but does not require, and
+NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
+"""
+
+from . import configs, drawing, loading, packages, running, saving
+from .loading import CheckpointError, trust_checkpoints
+from .running import end_process, leave_process_group
+from .saving import to_plain
+
+__all__ = [
+    'CheckpointError',
+    'apply',
+    'end_process',
+    'leave_process_group',
+    'to_plain',
+    'trust_checkpoints',
+]
+
+
+def apply() -> None:
+    """Mend everything. Safe to call more than once."""
+    packages.stand_in_for_drn()
+    packages.switch_off_broken_multimodal()
+    packages.do_without_pkg_resources()
+    saving.save_plain_checkpoints()
+    saving.write_files_atomically()
+    loading.load_checkpoints_safely()
+    loading.load_weights_strictly()
+    configs.read_configs_in_checkpoints_safely()
+    running.allow_amp_on_cpu()
+    running.allow_launchers_on_cpu()
+    running.allow_ddp_on_cpu()
+    running.wrap_only_what_can_be_trained()
+    drawing.draw_predictions()
+    drawing.write_predictions_on_pictures()
+    drawing.write_videos_without_moviepy()
+    running.keep_spaces_in_options()
+    running.score_in_float32()

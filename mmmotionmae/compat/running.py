@@ -1,0 +1,220 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Training and testing; on a CPU, too."""
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn
+
+import torch
+
+from .once import once
+
+
+@once
+def allow_amp_on_cpu() -> None:
+    """``AmpOptimWrapper`` asserts that there is an accelerator.
+
+    On a CPU it is built for bfloat16 without loss scaling, which bfloat16
+    does not need (its exponent is as wide as that of float32).
+
+    Remove when: MMEngine's ``AmpOptimWrapper`` accepts a CPU.
+    """
+    from mmengine.device import get_device
+    from mmengine.optim import AmpOptimWrapper, OptimWrapper
+
+    on_accelerator = AmpOptimWrapper.__init__
+
+    @wraps(on_accelerator)
+    def init(
+        self: AmpOptimWrapper,
+        loss_scale: Any = 'dynamic',
+        dtype: Any = None,
+        use_fsdp: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if get_device() != 'cpu':
+            on_accelerator(
+                self,
+                loss_scale=loss_scale,
+                dtype=dtype,
+                use_fsdp=use_fsdp,
+                **kwargs,
+            )
+            return
+        if dtype not in ('bfloat16', torch.bfloat16):
+            raise ValueError(
+                'Mixed precision on a CPU works in bfloat16 only: use '
+                "`--amp bf16`, or dtype='bfloat16' in optim_wrapper."
+            )
+        OptimWrapper.__init__(self, **kwargs)
+        self._scale_update_param = None
+        self.loss_scaler = torch.amp.GradScaler('cpu', enabled=False)
+        self.cast_dtype = torch.bfloat16
+
+    AmpOptimWrapper.__init__ = init
+
+
+@once
+def allow_launchers_on_cpu() -> None:
+    """MMEngine's launchers call ``torch.cuda.set_device`` in any case.
+
+    On a machine without CUDA that raises, and the default back end, NCCL,
+    would fail next. There the call is left out and gloo is used.
+
+    Remove when: ``mmengine.dist.utils`` asks for CUDA before it uses it.
+    """
+    from mmengine.dist import utils
+
+    if torch.cuda.is_available():
+        return
+
+    def on_cpu(launch: Callable) -> Callable:
+
+        @wraps(launch)
+        def wrapper(backend: str, *args: Any, **kwargs: Any) -> None:
+            set_device = torch.cuda.set_device
+            torch.cuda.set_device = lambda device: None
+            try:
+                launch(
+                    'gloo' if backend == 'nccl' else backend, *args, **kwargs
+                )
+            finally:
+                torch.cuda.set_device = set_device
+
+        return wrapper
+
+    for name in ('_init_dist_pytorch', '_init_dist_mpi', '_init_dist_slurm'):
+        setattr(utils, name, on_cpu(getattr(utils, name)))
+
+
+@once
+def allow_ddp_on_cpu() -> None:
+    """``Runner.wrap_model`` gives DDP a GPU id, also for a model on the CPU.
+
+    Remove when: MMEngine leaves ``device_ids`` out for CPU models.
+    """
+    from mmengine.model import MMDistributedDataParallel
+
+    init = MMDistributedDataParallel.__init__
+
+    @wraps(init)
+    def init_on_cpu(
+        self: MMDistributedDataParallel,
+        module: torch.nn.Module,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if all(p.device.type == 'cpu' for p in module.parameters()):
+            kwargs['device_ids'] = None
+        init(self, module, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = init_on_cpu
+
+
+@once
+def wrap_only_what_can_be_trained() -> None:
+    """``Runner.wrap_model`` gives DDP models that it refuses.
+
+    DDP is for gradients; a model without weights, tested by several
+    processes, needs none of it.
+
+    Remove when: MMEngine leaves such models as they are.
+    """
+    from mmengine.device import get_device
+    from mmengine.runner import Runner
+
+    wrap_model = Runner.wrap_model
+
+    @wraps(wrap_model)
+    def wrap(
+        self: Runner, model_wrapper_cfg: dict | None, model: torch.nn.Module
+    ) -> torch.nn.Module:
+        if any(p.requires_grad for p in model.parameters()):
+            return wrap_model(self, model_wrapper_cfg, model)
+        return model.to(get_device())
+
+    Runner.wrap_model = wrap
+
+
+@once
+def keep_spaces_in_options() -> None:
+    """``--cfg-options`` takes the spaces out of every value, also of a path.
+
+    Values that are no list or tuple keep them.
+
+    Remove when: ``DictAction`` leaves the spaces of a string alone.
+    """
+    from mmengine.config import DictAction
+
+    parse = DictAction._parse_iterable
+
+    def parse_value(val: str) -> Any:
+        text = val.strip('\'"')
+        if any(char in text for char in ',()[]'):
+            return parse(val)
+        return DictAction._parse_int_float_bool(text)
+
+    DictAction._parse_iterable = staticmethod(parse_value)
+
+
+@once
+def score_in_float32() -> None:
+    """Training accuracy of bfloat16 scores ends in a ``TypeError``.
+
+    MMAction2 1.2 turns the scores into a NumPy array, and NumPy has no
+    bfloat16. So hard labels and mixed precision in bfloat16 do not go
+    together. The loss is computed in float32 either way.
+
+    Remove when: ``BaseHead.loss_by_feat`` takes bfloat16 scores.
+    """
+    from mmaction.models.heads.base import BaseHead
+
+    original = BaseHead.loss_by_feat
+
+    @wraps(original)
+    def loss_by_feat(
+        self: Any, cls_scores: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> dict:
+        return original(self, cls_scores.float(), *args, **kwargs)
+
+    BaseHead.loss_by_feat = loss_by_feat
+
+
+def leave_process_group() -> bool:
+    """Leave the process group, if there is one, before the process ends.
+
+    A process that exits inside a gloo group of torch 2.13 may abort although
+    its work is done, and the launcher then reports a failure. Call this last
+    in ``main``, and then :func:`end_process`.
+
+    Remove when: plain exits inside a gloo group end with code 0.
+
+    Returns:
+        Whether there was one.
+    """
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return False
+    dist.barrier()
+    dist.destroy_process_group()
+    return True
+
+
+def end_process() -> NoReturn:
+    """End with exit code 0, without taking the interpreter down.
+
+    Once in some ten runs, a process that has left a gloo group of torch 2.13
+    still aborts ("terminate called without an active exception") after the
+    last line of Python, when what is left of the group is destroyed. What
+    Python does at exit is done before: handlers, files that are flushed.
+
+    Remove when: :func:`leave_process_group` goes, or is enough.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,155 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""What a checkpoint holds, and when it appears."""
+
+import os
+import os.path as osp
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+
+from .once import once, warn
+
+
+def to_plain(value: Any, path: str = 'checkpoint') -> Any:
+    """Rebuild ``value`` from what ``torch.load(weights_only=True)`` accepts.
+
+    NumPy scalars become Python numbers, NumPy arrays tensors (or lists of
+    strings), ``HistoryBuffer`` a dict of tensors, paths strings; any other
+    object its ``repr``, with a warning that names it.
+
+    Args:
+        value: What is to be saved.
+        path: Where ``value`` sits, for the warning.
+
+    Returns:
+        The same content in dicts, lists, tuples, tensors and plain scalars.
+    """
+    if value is None or isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.generic):  # np.float64 is a float: ask first
+        return value.item()
+    scalars: tuple[type[Any], ...] = (bool, int, float, complex, str, bytes)
+    for plain in scalars:
+        if isinstance(value, plain):
+            return plain(value)
+    if isinstance(value, (torch.dtype, torch.device, torch.Size)):
+        return value
+    if isinstance(value, HistoryBuffer):
+        log, count = value.data
+        return dict(
+            type='HistoryBuffer',
+            log_history=torch.from_numpy(np.asarray(log)),
+            count_history=torch.from_numpy(np.asarray(count)),
+            max_length=value.max_length,
+        )
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in 'biuf' and value.dtype.itemsize <= 8:
+            # A copy: torch takes neither reversed nor byte-swapped arrays.
+            native = value.dtype.newbyteorder('=')
+            return torch.from_numpy(np.array(value, native, order='C'))
+        return to_plain(value.tolist(), path)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        items = (
+            (to_plain(k, path), to_plain(v, f'{path}.{k}'))
+            for k, v in value.items()
+        )
+        if not isinstance(value, OrderedDict):
+            return dict(items)
+        plain_dict = OrderedDict(items)
+        if hasattr(value, '_metadata'):  # versions inside a state dict
+            vars(plain_dict)['_metadata'] = value._metadata
+        return plain_dict
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = (to_plain(v, f'{path}[{i}]') for i, v in enumerate(value))
+        return tuple(items) if isinstance(value, tuple) else list(items)
+    warn(
+        f'{path} is a {type(value).__name__}, which a safe checkpoint '
+        'cannot hold; its text is saved instead.'
+    )
+    return repr(value)
+
+
+def _from_plain(value: Any) -> Any:
+    if isinstance(value, Mapping) and value.get('type') == 'HistoryBuffer':
+        return HistoryBuffer(
+            value['log_history'].cpu().numpy(),
+            value['count_history'].cpu().numpy(),
+            value['max_length'],
+        )
+    return value
+
+
+@once
+def save_plain_checkpoints() -> None:
+    """MMEngine 0.10 saves objects that safe loading refuses.
+
+    Every checkpoint holds the ``HistoryBuffer`` objects of the message hub,
+    so that resume and test fail on torch >= 2.6 (mmengine #1655). Everything
+    is saved as plain types, and the message hub reads both forms.
+
+    Remove when: MMEngine's own checkpoints load with ``weights_only=True``.
+    """
+    import mmengine.runner.checkpoint
+    import mmengine.runner.runner
+
+    save = mmengine.runner.checkpoint.save_checkpoint
+    load_state_dict = MessageHub.load_state_dict
+
+    @wraps(save)
+    def save_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
+        save(to_plain(checkpoint), *args, **kwargs)
+
+    @wraps(load_state_dict)
+    def load_plain(self: MessageHub, state_dict: Any) -> None:
+        if isinstance(state_dict, dict) and 'log_scalars' in state_dict:
+            scalars = state_dict['log_scalars']
+            state_dict = dict(
+                state_dict,
+                log_scalars={k: _from_plain(v) for k, v in scalars.items()},
+            )
+        load_state_dict(self, state_dict)
+
+    for owner in (
+        mmengine.runner,
+        mmengine.runner.checkpoint,
+        mmengine.runner.runner,
+    ):
+        owner.save_checkpoint = save_checkpoint
+    MessageHub.load_state_dict = load_plain
+
+
+@once
+def write_files_atomically() -> None:
+    """MMEngine writes checkpoints in place.
+
+    A run that is killed while it writes leaves a truncated file, on which
+    ``--resume`` then fails. The bytes go to a temporary name first.
+
+    Remove when: ``LocalBackend.put`` renames.
+    """
+    from mmengine.fileio import LocalBackend
+
+    put = LocalBackend.put
+
+    @wraps(put)
+    def put_atomically(
+        self: LocalBackend, obj: bytes, filepath: str | Path
+    ) -> None:
+        temporary = f'{filepath}.{os.getpid()}.tmp'
+        try:
+            put(self, obj, temporary)
+            os.replace(temporary, filepath)
+        except BaseException:
+            if osp.exists(temporary):
+                os.remove(temporary)
+            raise
+
+    LocalBackend.put = put_atomically
