@@ -15,6 +15,7 @@ default_hooks = dict(
     seed=dict(type='SeedIterHook'),
     bad_videos=dict(type='BadVideosHook'),
     sync_buffers=dict(type='SyncBuffersHook'),
+    export_backbone=dict(type='ExportBackboneHook'),
 )
 
 env_cfg = dict(

@@ -4,7 +4,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,14 @@ def make_card(runner: Runner) -> dict[str, Any]:
             dataset=cfg.test_dataloader.dataset,
         ),
         checkpoint=dict(path=checkpoint, sha256=hash_file(checkpoint)),
+        **circumstances(runner),
+    )
+    return as_read(card)
+
+
+def circumstances(runner: Runner) -> dict[str, Any]:
+    """``seed``, ``versions`` of packages and ``date``, for a card."""
+    return dict(
         seed=runner.seed,
         versions=dict(
             mmmotionmae=__version__,
@@ -62,7 +70,10 @@ def make_card(runner: Runner) -> dict[str, Any]:
         ),
         date=time.strftime('%Y-%m-%d %H:%M:%S %z'),
     )
-    # As a card looks that was read from a file: tuples are lists.
+
+
+def as_read(card: dict[str, Any]) -> dict[str, Any]:
+    """A card as it looks when read from a file: tuples are lists."""
     plain: dict[str, Any] = json.loads(json.dumps(card, default=str))
     return plain
 
@@ -73,8 +84,13 @@ def hash_weights(model: nn.Module) -> str:
     Unlike that of a checkpoint file it covers random weights, those of an
     ``init_cfg`` and those that a checkpoint lacks.
     """
+    return hash_tensors(model.state_dict())
+
+
+def hash_tensors(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 of tensors, with names, types and shapes, in their order."""
     digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
+    for name, value in tensors.items():
         if isinstance(value, torch.Tensor):
             digest.update(f'{name} {value.dtype} {[*value.shape]};'.encode())
             values = value.detach().cpu().reshape(-1).contiguous()

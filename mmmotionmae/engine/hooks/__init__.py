@@ -2,6 +2,7 @@
 from .bad_videos_hook import BadVideosHook
 from .compile_blocks_hook import CompileBlocksHook
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
+from .export_backbone_hook import ExportBackboneHook
 from .seed_iter_hook import SeedIterHook
 from .sequence_results_hook import SequenceResultsHook
 from .sequence_visualization_hook import SequenceVisualizationHook
@@ -10,6 +11,7 @@ __all__ = [
     'BadVideosHook',
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
+    'ExportBackboneHook',
     'SeedIterHook',
     'SequenceResultsHook',
     'SequenceVisualizationHook',

@@ -1,0 +1,232 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+import re
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmaction.registry import HOOKS
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    is_main_process,
+)
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.runner import Runner
+
+from ..backbone_card import describe_data, find_origin, make_backbone_card
+from ..backbone_file import FORMATS, PREFIX, encoder_tensors, write_backbone
+from ..result_card import as_read, hash_tensors, unwrap
+from .bad_videos_hook import robust_datasets
+
+INFO = 'export_backbone'  # in the message hub, and so in checkpoints
+
+
+class Best(NamedTuple):
+    """The best checkpoint so far, by one metric."""
+
+    metric: str
+    score: float
+    checkpoint: str
+
+
+@HOOKS.register_module()
+class ExportBackboneHook(Hook):
+    """Write the encoder that is trained into a file of its own.
+
+    ``backbone.pth`` in the work dir has the weights of the last checkpoint,
+    or of the end of training, under MMAction2's names, so that all of these
+    take it: ``init_cfg=dict(type='Pretrained', checkpoint='backbone.pth',
+    prefix='backbone.')``, ``load_from`` and ``weights_only`` loading. Where
+    ``CheckpointHook`` has a ``save_best``, ``backbone_best.pth`` has the
+    weights of the best checkpoint; with several metrics there is one for
+    each, such as ``backbone_best_acc_top1.pth``.
+
+    Beside each file, and inside it (under ``meta``; in safetensors that is
+    JSON in the metadata), a card says where the weights come from:
+    ``backbone.json``. Its entries are those of :func:`make_backbone_card`,
+    and
+
+    * ``weights``: ``'last'`` or ``'best'``; ``averaged``: whether ``EMAHook``
+      was on;
+    * ``epoch`` and ``iter``: how many of them were done;
+    * ``best``: the best score so far of each metric of ``save_best``;
+    * ``bad_videos``: those of the training set that could not be loaded;
+    * ``tensors``: ``sha256`` (of ``hash_tensors``, sorted by name), ``count``
+      and ``parameters``, the number of values;
+    * ``run``: the same for a run and what resumes it.
+
+    With ``EMAHook`` the averaged weights are written, as in the checkpoints,
+    for these are what is evaluated. Nothing is written where the encoder is
+    frozen, or where each process saves a part of the weights. A file of
+    another run is renamed to ``<name>-<date>``, never replaced.
+
+    Args:
+        format (str): ``'pth'``, or ``'safetensors'``, with the same names.
+            Defaults to ``'pth'``.
+        interval (int): Write the last weights together with every so many
+            checkpoints, for runs that are interrupted. 0: at the end only.
+            Defaults to 1.
+
+    Raises:
+        ValueError: If the format is none of these.
+    """
+
+    # After EMAHook, which puts the averaged weights into a checkpoint.
+    priority = 'LOW'
+
+    def __init__(self, format: str = 'pth', interval: int = 1) -> None:
+        if format not in FORMATS:
+            raise ValueError(
+                f'format must be one of {", ".join(FORMATS)}; it is '
+                f'{format!r}.'
+            )
+        self.format = format
+        self.interval = interval
+        self._is_trained = False
+        self._bad_videos: set[str] = set()
+        self._best: dict[str, Best] = {}
+        self._saved_iters: set[int] = set()
+        self._exported: Any = None  # iteration and bad videos of the last
+
+    def before_train(self, runner: Runner) -> None:
+        """Find out what will be exported, and what it is made of."""
+        self._is_trained = any(
+            parameter.requires_grad
+            for name, parameter in runner.model.named_parameters()
+            if PREFIX in name or 'flat_param' in name  # the latter: FSDP's
+        )
+        if not self._is_trained or not is_main_process():
+            return
+        # What a resumed run cannot know any more comes from its checkpoint.
+        hub = runner.message_hub
+        self._info = hub.get_info(INFO) or dict(
+            run=uuid.uuid4().hex,
+            origin=find_origin(runner),
+            bad_videos=[],
+            metrics={},
+        )
+        hub.update_info(INFO, self._info)
+        self._bad_videos = {*self._info['bad_videos']}
+        self._data = describe_data(runner.train_dataloader.dataset)
+        self._best = self._find_best(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Gather the bad videos that the processes have found."""
+        if not self._is_trained:
+            return
+        for part in robust_datasets(runner.train_dataloader.dataset):
+            found = all_gather_object(part.bad_videos.read())
+            self._bad_videos.update(*found)
+        if is_main_process():
+            self._info['bad_videos'] = sorted(self._bad_videos)
+            runner.message_hub.update_info(INFO, self._info)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Export what is about to be saved."""
+        if not self._is_trained or not is_main_process():
+            return
+        before, self._best = self._best, self._find_best(runner)
+        changed = [
+            name
+            for name, best in self._best.items()
+            if best != before.get(name)
+        ]
+        for name in changed:
+            best = self._best[name]
+            self._export(runner, checkpoint, name, {best.metric: best.score})
+        if changed:
+            return
+        # After a new best one, MMEngine may save the last one once more.
+        self._saved_iters.add(checkpoint['meta']['iter'])
+        if self.interval > 0 and len(self._saved_iters) % self.interval == 0:
+            self._export_last(runner, checkpoint)
+
+    def after_train(self, runner: Runner) -> None:
+        """Export the last weights, unless they are exported."""
+        due = [
+            self._is_trained
+            and self._exported != (runner.iter, self._bad_videos)
+        ]
+        broadcast_object_list(due)
+        if not due[0]:
+            return
+        # With FSDP all processes have to take part in this.
+        if hasattr(runner, 'strategy'):
+            state = runner.strategy.model_state_dict()
+        else:
+            state = unwrap(runner.model).state_dict()
+        checkpoint = dict(
+            state_dict=dict(state),
+            meta=dict(epoch=runner.epoch, iter=runner.iter),
+        )
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                hook.before_save_checkpoint(runner, checkpoint)
+        if is_main_process():
+            self._export_last(runner, checkpoint)
+
+    def _find_best(self, runner: Runner) -> dict[str, Best]:
+        """Name of a file -> the checkpoint whose encoder is to be in it."""
+        info, metrics = runner.message_hub.runtime_info, self._info['metrics']
+        found = {}
+        for hook in runner.hooks:
+            if not isinstance(hook, CheckpointHook) or not hook.save_best:
+                continue
+            for metric in hook.key_indicators:
+                # As `CheckpointHook` names them.
+                suffix = f'_{metric}' if len(hook.key_indicators) > 1 else ''
+                score = info.get(f'best_score{suffix}')
+                path = info.get(f'best_ckpt{suffix}')
+                if score is None or path is None:
+                    continue
+                name = re.sub(r'[^\w.-]', '_', f'backbone_best{suffix}')
+                # Until its first validation a resumed run has 'auto' here.
+                if metric != 'auto':
+                    metrics[name] = metric
+                found[name] = Best(
+                    metrics.get(name, metric), float(score), str(path)
+                )
+        runner.message_hub.update_info(INFO, self._info)
+        return found
+
+    def _export_last(self, runner: Runner, checkpoint: dict) -> None:
+        scores = {best.metric: best.score for best in self._best.values()}
+        self._export(runner, checkpoint, 'backbone', scores)
+        self._exported = checkpoint['meta']['iter'], {*self._bad_videos}
+
+    def _export(
+        self,
+        runner: Runner,
+        checkpoint: dict,
+        name: str,
+        scores: dict[str, float],
+    ) -> None:
+        """Write one encoder and its card."""
+        path = Path(runner.work_dir) / f'{name}.{self.format}'
+        tensors = encoder_tensors(checkpoint.get('state_dict', {}))
+        if not tensors:
+            runner.logger.warning(
+                f'{path} is not written: this process has no whole tensors '
+                f'named {PREFIX}*.'
+            )
+            return
+        for part in robust_datasets(runner.train_dataloader.dataset):
+            self._bad_videos.update(part.bad_videos.read())
+        card = dict(
+            weights='last' if name == 'backbone' else 'best',
+            averaged=any(isinstance(h, EMAHook) for h in runner.hooks),
+            epoch=checkpoint['meta']['epoch'],
+            iter=checkpoint['meta']['iter'],
+            best=scores,
+            **make_backbone_card(runner, self._info['origin'], self._data),
+            bad_videos=sorted(self._bad_videos),
+            tensors=dict(
+                sha256=hash_tensors(tensors),
+                count=len(tensors),
+                parameters=sum(t.numel() for t in tensors.values()),
+            ),
+            run=self._info['run'],
+        )
+        for file, earlier in write_backbone(path, tensors, as_read(card)):
+            runner.logger.info(f'What was in {file} is now in {earlier}')
+        runner.logger.info(f'The encoder is in {path}')
