@@ -17,8 +17,8 @@ from ..engine.hooks.bad_videos_hook import (
     add_to_list,
     robust_datasets,
 )
+from ..errors import UsageError
 from ..evaluation import ScoringError
-from .launch import UsageError
 
 _DEATH = re.compile(
     r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?([^.]*)'

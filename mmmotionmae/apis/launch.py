@@ -14,9 +14,7 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-
-class UsageError(ValueError):
-    """Something the user asked for cannot be done."""
+from ..errors import UsageError
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:

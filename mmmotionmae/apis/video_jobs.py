@@ -20,8 +20,8 @@ from typing import Generic, TypeVar
 import cv2
 
 from ..datasets.readers import VideoError
+from ..errors import UsageError
 from .command_line import run_tool
-from .launch import UsageError
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')

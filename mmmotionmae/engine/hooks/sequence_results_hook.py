@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from ...apis.launch import UsageError
+from ...errors import UsageError
 from ...fileio import complete_file, set_aside
 from ..result_card import find_differences, make_card, unwrap
 

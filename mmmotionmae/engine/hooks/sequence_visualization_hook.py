@@ -12,8 +12,8 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ...apis.launch import UsageError
 from ...datasets.sequences.masks import read_mask
+from ...errors import UsageError
 from ...evaluation.functional.davis import region_similarity
 from ...fileio import complete_file
 from ...visualization.overlay import (

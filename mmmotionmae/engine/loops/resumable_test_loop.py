@@ -9,7 +9,7 @@ from typing import Any
 from mmaction.registry import LOOPS
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 
-from ...apis.launch import UsageError
+from ...errors import UsageError
 from ..hooks.bad_videos_hook import robust_datasets
 from ..prediction_parts import (
     DifferentResultsError,

@@ -10,9 +10,9 @@ import torch
 from mmaction.evaluation import AccMetric, ConfusionMatrix
 from mmaction.registry import METRICS
 from mmengine.logging import MMLogger, print_log
-from scipy.stats import binomtest
 
 from ...fileio import complete_file, set_aside
+from ..functional.confidence import wilson_interval
 
 FILENAME = 'per_class.csv'
 COLUMNS = (
@@ -178,26 +178,3 @@ def _class_row(counts: np.ndarray, index: int, confidence: float) -> list:
     wrong = int(others.argmax())
     mistake = [wrong, int(others[wrong])] if others[wrong] else ['', 0]
     return [videos, correct, *(f'{value:.6f}' for value in values), *mistake]
-
-
-def wilson_interval(
-    hits: int, count: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Confidence interval of a share, after Wilson.
-
-    With z, the quantile of the normal distribution, n, the count, and p, the
-    share: ``(p + z²/2n ± z √(p (1 - p)/n + z²/4n²)) / (1 + z²/n)``, in
-    E. B. Wilson, "Probable Inference, the Law of Succession, and
-    Statistical Inference", JASA 22 (1927); without a correction for
-    continuity. Computed by SciPy.
-
-    Args:
-        hits: How many count.
-        count: Of how many, at least 1.
-        confidence: Between 0 and 1.
-
-    Returns:
-        Its ends, between 0 and 1.
-    """
-    interval = binomtest(hits, count).proportion_ci(confidence, 'wilson')
-    return float(interval.low), float(interval.high)

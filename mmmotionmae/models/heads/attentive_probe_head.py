@@ -79,7 +79,8 @@ class AttentivePooling(BaseModule):
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, L, C) to (N, C)."""
         heads = dict(h=self.num_heads)
-        query = self.query.expand(len(tokens), -1, -1)
+        # Not `len`, which would fix the batch size of an exported model.
+        query = self.query.expand(tokens.size(0), -1, -1)
         q = rearrange(self.q(query), 'n q (h d) -> n h q d', **heads)
         k, v = rearrange(
             self.kv(self.norm1(tokens)),

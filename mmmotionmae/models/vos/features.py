@@ -10,13 +10,20 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from mmaction.models.backbones.vit_mae import Block, VisionTransformer
+from mmaction.models.backbones.vit_mae import VisionTransformer
 from torch import Tensor, nn
 
 from ..utils.linear import linear
 from ..utils.position import interpolate_positions
-from ..utils.transformer import fuse_blocks
-from ..utils.tubelet import Grid, patchify
+from ..utils.transformer import run_blocks
+from ..utils.tubelet import Grid, token_grid
+from ..utils.vit_features import (
+    embed_clips,
+    fuse_stock_blocks,
+    number_of_block,
+    trained_grid,
+    tubelet_of,
+)
 
 # Numbers of the frames wanted, (N, ), to the frames, (N, 3, H, W), normalised.
 Video = Callable[[Sequence[int]], Tensor]
@@ -122,19 +129,16 @@ class ViTFeatures(FrameFeatures):
         self.block = block
         self.final_norm = final_norm
         self.facet = facet
-        conv = vit.patch_embed.projection
-        self.tubelet_size: int = conv.kernel_size[0]
-        rows, columns = vit.grid_size
-        slots = vit.pos_embed.shape[1] // (rows * columns)
-        self.trained_grid: Grid = (slots, rows, columns)
-        self.num_frames = num_frames or slots * self.tubelet_size
+        self.tubelet_size = tubelet_of(vit)[0]
+        self.trained_grid = trained_grid(vit)
+        self.num_frames = num_frames or self.trained_grid[0] * (
+            self.tubelet_size
+        )
         self._check()
-        if all(type(block) is Block for block in vit.blocks):
-            fuse_blocks(vit.blocks)
+        fuse_stock_blocks(vit)
         self._positions: tuple[Grid, Tensor] | None = None
 
     def _check(self) -> None:
-        depth = len(self.vit.blocks)
         if self.temporal not in TEMPORAL:
             raise ValueError(
                 f'temporal must be one of {TEMPORAL}; got {self.temporal!r}.'
@@ -143,11 +147,7 @@ class ViTFeatures(FrameFeatures):
             raise ValueError(
                 f'facet must be one of {FACETS}; got {self.facet!r}.'
             )
-        if not -depth <= self.block < depth:
-            raise ValueError(
-                f'The encoder has {depth} blocks; there is no block '
-                f'{self.block}.'
-            )
+        number_of_block(self.vit, self.block)
         if not 0 <= self.slot < self.trained_grid[0]:
             raise ValueError(
                 f'The encoder has {self.trained_grid[0]} slots; there is no '
@@ -164,7 +164,7 @@ class ViTFeatures(FrameFeatures):
         description = dict(
             backbone=type(self.vit).__name__,
             temporal=self.temporal,
-            block=self.block % len(self.vit.blocks),
+            block=number_of_block(self.vit, self.block),
             facet=self.facet,
         )
         if self.facet == 'token':
@@ -222,19 +222,12 @@ class ViTFeatures(FrameFeatures):
     def _encode(self, clips: Tensor) -> Tensor:
         """(B, 3, T, H, W) to (B, t, D, h, w)."""
         vit = self.vit
-        conv = vit.patch_embed.projection
-        t, h, w = (
-            size // part
-            for size, part in zip(
-                clips.shape[-3:], conv.kernel_size, strict=True
-            )
+        t, h, w = token_grid(
+            clips.size(2), clips.size(3), clips.size(4), *tubelet_of(vit)
         )
-        tubelets = patchify(clips, self.tubelet_size, vit.patch_size)
-        x = linear(tubelets.flatten(2), conv.weight.flatten(1), conv.bias)
-        x = x + self._positions_of((t, h, w))
-        last = self.block % len(vit.blocks)
-        for block in vit.blocks[:last]:
-            x = block(x)
+        x, _ = embed_clips(vit, clips, self._positions_of((t, h, w)))
+        last = number_of_block(vit, self.block)
+        x = run_blocks(vit.blocks[:last], x, with_cp=False)
         x = self._facet(vit.blocks[last], x)
         return rearrange(x, 'b (t h w) d -> b t d h w', t=t, h=h, w=w)
 

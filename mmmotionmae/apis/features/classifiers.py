@@ -1,0 +1,190 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Classifiers of features, on test features or in a cross-validation.
+
+Shapes: N videos, M of them tested, width D, C classes.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import UsageError
+from ...evaluation.functional.knn import knn_scores
+from ...evaluation.functional.linear_probe import linear_probe
+
+METHODS = ('knn', 'linear')
+NEIGHBOURS = (10, 20, 100, 200)  # DINO's
+
+# Rows to learn from, and to be tested on; None: each on all others.
+Split = tuple[np.ndarray, np.ndarray | None]
+
+
+def make_splits(
+    labels: np.ndarray, folds: int | None, leave_one_out: bool, seed: int
+) -> list[Split]:
+    """Divide videos for a cross-validation.
+
+    Args:
+        labels: (N, ).
+        folds: How many. None: 10.
+        leave_one_out: In place of them.
+        seed: Of the division.
+
+    Returns:
+        For each fold the rows to learn from and those to be tested on.
+
+    Raises:
+        UsageError: If there cannot be so many folds.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    rows = np.arange(len(labels))
+    if leave_one_out:
+        if folds is not None:
+            raise UsageError('Choose folds or leave_one_out, not both.')
+        return [(rows, None)]
+    folds = 10 if folds is None else folds
+    largest = int(np.unique(labels, return_counts=True)[1].max())
+    if not 2 <= folds <= largest:
+        raise UsageError(
+            f'folds must be from 2 to the {largest} videos of the largest '
+            f'class, not {folds}.'
+        )
+    with warnings.catch_warnings():  # of classes smaller than that
+        warnings.simplefilter('ignore')
+        division = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        return list(division.split(rows, labels))
+
+
+def name_splits(splits: list[Split]) -> str:
+    """What to call a cross-validation."""
+    if splits[0][1] is None:
+        return 'leave one out'
+    return f'{len(splits)} folds'
+
+
+def tested_rows(splits: list[Split], total: int) -> np.ndarray:
+    """The rows that scores are of, in their order."""
+    if splits[0][1] is None:
+        return np.arange(total)
+    return np.concatenate([rows for _, rows in splits if rows is not None])
+
+
+def run_knn(
+    features: np.ndarray,
+    labels: np.ndarray,
+    splits: list[Split],
+    neighbours: Sequence[int],
+    temperature: float,
+    notes: list[str],
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Let neighbours vote.
+
+    Args:
+        features: (N, D).
+        labels: (N, ), in [0, C).
+        splits: Which of them to learn from, and to be tested on.
+        neighbours: Numbers k.
+        temperature: Of the votes.
+        notes: What to know is added to these.
+
+    Yields:
+        For each k what is to be told of it, and the scores of the rows that
+        are tested, (M, C).
+
+    Raises:
+        UsageError: If there are fewer videos than neighbours.
+    """
+    most = min(len(rows) - (other is None) for rows, other in splits)
+    used = [k for k in neighbours if k <= most]
+    if not used:
+        raise UsageError(
+            f'There are {most} videos to learn from, fewer than '
+            f'{min(neighbours)} neighbours: choose fewer neighbours.'
+        )
+    if len(used) < len(neighbours):
+        large = ', '.join(str(k) for k in neighbours if k > most)
+        notes.append(
+            f'k-NN: only {most} videos to learn from, no k of {large}'
+        )
+    num_classes = int(labels.max()) + 1
+    parts = [
+        knn_scores(
+            features[rows],
+            labels[rows],
+            None if other is None else features[other],
+            used,
+            num_classes,
+            temperature,
+        )
+        for rows, other in splits
+    ]
+    for k in used:
+        yield dict(neighbours=k), np.concatenate([part[k] for part in parts])
+
+
+def run_linear(
+    features: np.ndarray,
+    labels: np.ndarray,
+    splits: list[Split],
+    strengths: Sequence[float],
+    seed: int,
+    num_jobs: int,
+    notes: list[str],
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Train a linear probe on each split.
+
+    Args:
+        features: (N, D).
+        labels: (N, ), in [0, C).
+        splits: Which of them to learn from, and to be tested on.
+        strengths: C to choose from.
+        seed: Of the choice.
+        num_jobs: Processes for the choice.
+        notes: What to know is added to these.
+
+    Yields:
+        Once, what is to be told of it, and the scores of the rows that are
+        tested, (M, C).
+
+    Raises:
+        UsageError: If nothing can be learnt or chosen.
+    """
+    if splits[0][1] is None:
+        rows = splits[0][0]
+        splits = [(np.delete(rows, row), rows[row : row + 1]) for row in rows]
+    num_classes = int(labels.max()) + 1
+    try:
+        probes = [
+            linear_probe(
+                features[rows],
+                labels[rows],
+                features[other],
+                num_classes,
+                tuple(sorted(strengths)),
+                seed=seed,
+                num_jobs=num_jobs,
+            )
+            for rows, other in splits
+        ]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    chosen = sorted({probe.strength for probe in probes})
+    ends = {min(strengths), max(strengths)}
+    if len(strengths) > 1 and ends & {*chosen}:
+        notes.append(
+            'linear probe: C is the smallest or largest of those to choose '
+            'from; others may be better'
+        )
+    if not all(probe.converged for probe in probes):
+        notes.append('linear probe: the optimiser has not come to its end')
+    accuracies = [p.accuracy for p in probes if p.accuracy is not None]
+    yield (
+        dict(
+            strengths=chosen,
+            validation=float(np.mean(accuracies)) if accuracies else None,
+        ),
+        np.concatenate([probe.scores for probe in probes]),
+    )

@@ -1,0 +1,160 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Loading videos in processes that a video may crash."""
+
+import re
+import time
+from collections.abc import Collection, Iterator
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ...errors import UsageError
+from .encoder import ClipEncoder
+from .inputs import ClipDataset
+from .parts import FeatureSink
+
+# What PyTorch says when a process of a loader has died.
+_DEATH = re.compile(r'DataLoader worker \(pid')
+_PATIENCE = 2.0  # seconds until the system knows that a process has died
+
+
+def load_batches(
+    dataset: ClipDataset,
+    start: int,
+    batch_size: int,
+    num_workers: int,
+    skip: Collection[str] = (),
+) -> Iterator[list[dict]]:
+    """Load videos in their order.
+
+    Args:
+        dataset: The videos.
+        start: The first.
+        batch_size: Videos at a time.
+        num_workers: Processes that load; 0: this one.
+        skip: Names of videos that are not to be loaded.
+
+    Yields:
+        ``batch_size`` samples, see :class:`ClipDataset`.
+    """
+    skip = set(skip)
+    batches = [
+        range(first, min(first + batch_size, len(dataset)))
+        for first in range(start, len(dataset), batch_size)
+    ]
+    wanted = [
+        [idx for idx in batch if dataset.name_of(idx) not in skip]
+        for batch in batches
+    ]
+    loader: DataLoader = DataLoader(
+        dataset,
+        batch_sampler=wanted,
+        num_workers=min(num_workers, len(batches)),
+        collate_fn=list,
+        worker_init_fn=_init_worker,
+    )
+    for batch, loaded in zip(batches, loader, strict=True):
+        found = {sample['name']: sample for sample in loaded}
+        yield [
+            found.get(name) or dict(name=name, clips=None, reason='')
+            for name in map(dataset.name_of, batch)
+        ]
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # there are processes enough
+
+
+def videos_died_of(
+    dataset: ClipDataset, error: Exception, before: Collection[int]
+) -> dict[str, str]:
+    """The videos that have taken processes of the loader along.
+
+    Args:
+        dataset: The videos.
+        error: What came of it, before the loader is shut down. If the
+            process has died while its last batch was fetched, it is one of
+            the connection.
+        before: Numbers of processes that had ended before.
+
+    Returns:
+        Their names, with the reason; empty if the error is another one.
+    """
+    reason = 'its loader process died: the decoder crashed, or memory ran out'
+    if isinstance(error, RuntimeError) and not _DEATH.search(str(error)):
+        return {}
+    end = time.monotonic() + _PATIENCE
+    found: dict[str, str] = {}
+    while not found and time.monotonic() < end:
+        try:
+            died = dataset.bad_videos.died_of().items()
+            found = {name: reason for pid, name in died if pid not in before}
+            time.sleep(0.05)
+        except RuntimeError:
+            continue  # PyTorch's, whenever the system tells it of the death
+    return found
+
+
+def fill(
+    sink: FeatureSink,
+    dataset: ClipDataset,
+    encode: ClipEncoder,
+    batch_size: int,
+    num_workers: int,
+    progress: bool,
+) -> None:
+    """Encode the videos that are missing.
+
+    Args:
+        sink: Where the rows go.
+        dataset: The videos.
+        encode: Makes rows of clips.
+        batch_size: Videos at a time.
+        num_workers: Processes that load.
+        progress: Show a progress bar.
+
+    Raises:
+        UsageError: If a feature is not finite.
+    """
+    crashed = dict(sink.bad)
+    bar = tqdm(
+        total=len(dataset),
+        initial=sink.done,
+        unit='video',
+        disable=not progress,
+    )
+    with bar:
+        while sink.done < len(dataset):
+            ended = dataset.bad_videos.died_of().keys()
+            try:
+                for samples in load_batches(
+                    dataset, sink.done, batch_size, num_workers, crashed
+                ):
+                    rows = encode([sample['clips'] for sample in samples])
+                    _check_finite(rows, samples)
+                    bad = {
+                        sample['name']: sample['reason']
+                        or crashed[sample['name']]
+                        for sample in samples
+                        if sample['clips'] is None
+                    }
+                    sink.add(rows, bad)
+                    bar.update(len(rows))
+            except (EOFError, OSError, RuntimeError) as error:
+                found = videos_died_of(dataset, error, ended)
+                if not found:
+                    raise
+                crashed |= found
+                sink.add_bad(found)
+
+
+def _check_finite(rows: np.ndarray, samples: list[dict]) -> None:
+    for row, sample in zip(rows, samples, strict=True):
+        if sample['clips'] is not None and not np.isfinite(row).all():
+            raise UsageError(
+                f'The feature of {sample["name"]!r} is not finite: the '
+                'weights are broken, or it is too large for '
+                f'{rows.dtype} or for amp.'
+            )
