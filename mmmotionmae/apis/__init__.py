@@ -1,5 +1,16 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .features import evaluate_features, extract_features, read_features
+from .inferencers import MotionMAEInferencer
 from .launch import UsageError, build_runner, load_config
 from .pretrained import load_pretrained
 
-__all__ = ['UsageError', 'build_runner', 'load_config', 'load_pretrained']
+__all__ = [
+    'MotionMAEInferencer',
+    'UsageError',
+    'build_runner',
+    'evaluate_features',
+    'extract_features',
+    'load_config',
+    'load_pretrained',
+    'read_features',
+]

@@ -1,4 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .motion import heat_map, motion_map, motion_scale, motion_to_rgb
 from .overlay import (
     add_caption,
     contact_sheet,
@@ -6,15 +7,31 @@ from .overlay import (
     draw_keypoints,
     overlay_mask,
 )
-from .reconstruction import draw, motion_to_rgb, reconstruct
+from .reconstruction import Reconstruction, reconstruct, reconstruct_batch
+from .reconstruction_sheet import (
+    draw,
+    draw_film,
+    draw_sheet,
+    reconstruction_rows,
+    statistics_note,
+)
 
 __all__ = [
+    'Reconstruction',
     'add_caption',
     'contact_sheet',
     'draw',
     'draw_contours',
+    'draw_film',
     'draw_keypoints',
+    'draw_sheet',
+    'heat_map',
+    'motion_map',
+    'motion_scale',
     'motion_to_rgb',
     'overlay_mask',
     'reconstruct',
+    'reconstruct_batch',
+    'reconstruction_rows',
+    'statistics_note',
 ]

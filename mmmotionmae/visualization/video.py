@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from ..fileio import complete_file
 
@@ -52,3 +53,27 @@ def video_writer(
 
             yield add_frame
             container.mux(stream.encode(None))
+
+
+def write_gif(path: Path, frames: UInt8Array, fps: int) -> None:
+    """Write an animated GIF that repeats for ever.
+
+    The file appears under its name only once it is complete. Missing parent
+    folders are made.
+
+    Args:
+        path: File to write, replaced if it exists.
+        frames: RGB, uint8 (T, H, W, 3); at least one. Each gets a palette of
+            256 colours.
+        fps: Frames per second; GIF counts in hundredths of a second.
+    """
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    with complete_file(path) as temporary:
+        first.save(
+            temporary,
+            'GIF',
+            save_all=True,
+            append_images=others,
+            duration=round(1000 / fps),
+            loop=0,
+        )

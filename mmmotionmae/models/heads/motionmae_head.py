@@ -17,10 +17,13 @@ from ..utils.target import NORMS, Target, build_target, in_pixel_range
 from ..utils.tubelet import (
     TokenSplit,
     patchify,
+    select_tubelets,
     split_mask,
     token_grid,
     unpatchify,
 )
+
+STATISTICS = ('true', 'visible')
 
 
 @MODELS.register_module()
@@ -168,39 +171,82 @@ class MotionMAEHead(BaseModule):
         tokens: dict[str, Tensor],
         videos: dict[str, Tensor],
         mask: Tensor | TokenSplit,
+        statistics: str = 'true',
     ) -> dict[str, Tensor]:
         """Reconstruct whole videos.
 
         The visible tubelets are the true ones. At the masked ones stands the
-        prediction, taken back to [0, 1] pixel units with the *true*
-        statistics of the target: with ``norm='tubelet'`` every masked
-        tubelet so gets its true mean and contrast, and pictures look better
-        than the prediction is (VideoMAE does the same).
+        prediction, taken back to [0, 1] pixel units with mean and standard
+        deviation, per channel, of
+
+        * ``'true'``: the target itself. With ``norm='tubelet'`` every masked
+          tubelet so gets its true mean and contrast, and pictures look better
+          than the prediction is (VideoMAE does the same).
+        * ``'visible'``: the visible tubelets alone, so that nothing of what
+          was masked is shown. With ``norm='tubelet'`` every masked tubelet
+          gets the average of their means and that of their deviations.
+
+        With ``norm='none'`` there is nothing to take back, and the two are
+        the same.
 
         Args:
             tokens: As in :meth:`loss`.
             videos: As in :meth:`loss`.
             mask: As in :meth:`loss`.
+            statistics: ``'true'`` or ``'visible'``.
 
         Returns:
             For each target (B, C, T, H, W), float32.
+
+        Raises:
+            ValueError: If ``statistics`` is neither.
         """
-        masked = split_mask(mask).masked
+        if statistics not in STATISTICS:
+            raise ValueError(
+                f'statistics must be one of {STATISTICS}, not {statistics!r}.'
+            )
+        split = split_mask(mask)
+        masked = split.masked
         batch = torch.arange(len(masked), device=masked.device)[:, None]
         size = (self.tubelet_size, self.patch_size)
         reconstructions = {}
         for name, pred in self(tokens).items():
             video = videos[name]
-            target = self._target(name, video, masked)
+            if statistics == 'true':
+                target = self._target(name, video, masked)
+                mean, std = target.mean, target.std
+            else:
+                mean, std = self._visible(name, video, split.visible)
             values = rearrange(
                 pred.float(), 'b m (c p) -> b m c p', c=self.channels
             )
             tubelets = patchify(in_pixel_range(video), *size)
-            tubelets[batch, masked] = values * target.std + target.mean
+            tubelets[batch, masked] = values * std + mean
             t, h, w = video.shape[-3:]
             grid = token_grid(t, h, w, *size)
             reconstructions[name] = unpatchify(tubelets, grid, *size)
         return reconstructions
+
+    def _visible(
+        self, name: str, video: Tensor, visible: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the visible tubelets.
+
+        Returns:
+            They broadcast over (B, M, C, P).
+        """
+        norm = self.norms[name]
+        if norm == 'tubelet':
+            target = self._target(name, video, visible)
+            mean, std = target.mean, target.std
+            return mean.mean(1, keepdim=True), std.mean(1, keepdim=True)
+        values = in_pixel_range(
+            select_tubelets(video, visible, self.tubelet_size, self.patch_size)
+        )
+        if norm == 'none':
+            return values.new_zeros(()), values.new_ones(())
+        std, mean = torch.std_mean(values, dim=(1, 3), keepdim=True)
+        return mean, std + 1e-6
 
     def _target(self, name: str, video: Tensor, masked: Tensor) -> Target:
         with torch.no_grad(), torch.autocast(video.device.type, enabled=False):

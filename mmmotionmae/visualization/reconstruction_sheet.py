@@ -1,0 +1,160 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Pictures of a reconstruction: rows of frames, and a film of all rows.
+
+Shapes: C channels, T frames, H W size.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from einops import rearrange
+from torch import Tensor
+
+from .motion import heat_map, motion_map, motion_scale, motion_to_rgb
+from .overlay import add_caption, contact_sheet
+
+UInt8Array = npt.NDArray[np.uint8]
+
+SHEET_FRAMES = 8
+SHEET_WIDTH = 780  # of a row, about, in pixels; more for large frames
+FILM_WIDTH = 224  # of a part of the film, at least
+FILM_COLUMNS = 4
+
+
+class Row(NamedTuple):
+    """One kind of frames.
+
+    Attributes:
+        title: What it is.
+        scale: What its colours mean, if they are not those of the video.
+        frames: RGB, uint8 (T, H, W, 3).
+    """
+
+    title: str
+    scale: str
+    frames: UInt8Array
+
+    @property
+    def caption(self) -> str:
+        """Title and scale."""
+        return f'{self.title}: {self.scale}' if self.scale else self.title
+
+
+def draw(video: Tensor, zoom: int = 1) -> UInt8Array:
+    """A video as frames for a picture file.
+
+    Args:
+        video: (C, T, H, W), in [0, 1]; values outside are clipped.
+        zoom: Enlarge every pixel so many times.
+
+    Returns:
+        (T, H, W, C), uint8.
+    """
+    frames = (video.clamp(0, 1) * 255).round().byte()
+    return enlarge(rearrange(frames, 'c t h w -> t h w c').numpy(), zoom)
+
+
+def enlarge(frames: UInt8Array, zoom: int) -> UInt8Array:
+    """Repeat every pixel ``zoom`` times along both sides of (T, H, W, C)."""
+    return frames.repeat(zoom, 1).repeat(zoom, 2)
+
+
+def statistics_note(norm: str, statistics: str) -> str:
+    """With which mean and contrast a prediction is shown.
+
+    Args:
+        norm: Of the target, see :class:`MotionMAEHead`.
+        statistics: ``'true'`` or ``'visible'``, see
+            :meth:`MotionMAEHead.predict`.
+
+    Returns:
+        For the end of a title; empty where the target is not normalised.
+    """
+    if norm == 'none':
+        return ''
+    if statistics == 'visible':
+        return ' (mean, contrast of visible)'
+    return ' (true mean, contrast)'
+
+
+def reconstruction_rows(
+    videos: dict[str, Tensor], notes: dict[str, str]
+) -> dict[str, Row]:
+    """The rows of one clip, in the order in which they are shown.
+
+    Motion is mid-grey where nothing changes, and its size is a heat map; all
+    rows with motion have one scale, :func:`motion_scale` of the true motion.
+
+    Args:
+        videos: (C, T, H, W): those of one clip of a
+            :class:`~.reconstruction.Reconstruction`.
+        notes: For ``pixel`` and ``motion`` a :func:`statistics_note`.
+
+    Returns:
+        ``input``, ``masked`` and, where the model predicts it, ``pixel``;
+        ``true_motion``, ``motion``, ``true_motion_map``, ``motion_map``.
+    """
+    rows = {
+        name: Row(name, '', draw(videos[name])) for name in ('input', 'masked')
+    }
+    if 'pixel' in videos:
+        title = f'pixels, predicted{notes.get("pixel", "")}'
+        rows['pixel'] = Row(title, '', draw(videos['pixel']))
+    if 'motion' not in videos:
+        return rows
+    scale = motion_scale(videos['true_motion'])
+    kinds = dict(
+        true_motion='true', motion=f'predicted{notes.get("motion", "")}'
+    )
+    legend = f'black -{scale:.2f}, grey 0, white +{scale:.2f}'
+    for name, kind in kinds.items():
+        picture = draw(motion_to_rgb(videos[name], scale))
+        rows[name] = Row(f'motion, {kind}', legend, picture)
+    legend = f'black 0, yellow {scale:.2f}'
+    for name, kind in kinds.items():
+        picture = heat_map(motion_map(videos[name]), scale)
+        rows[f'{name}_map'] = Row(f'size of motion, {kind}', legend, picture)
+    return rows
+
+
+def draw_sheet(rows: dict[str, Row]) -> UInt8Array:
+    """One picture: a row below the other, each under its caption.
+
+    Args:
+        rows: What :func:`reconstruction_rows` returns.
+
+    Returns:
+        RGB, uint8. A row has up to 8 frames, evenly spread over the clip.
+    """
+    strips = []
+    for row in rows.values():
+        frames = row.frames[:: math.ceil(len(row.frames) / SHEET_FRAMES)]
+        zoom = max(1, round(SHEET_WIDTH / (frames.shape[2] * SHEET_FRAMES)))
+        strip = contact_sheet(list(enlarge(frames, zoom)), columns=len(frames))
+        strips.append(add_caption(strip, row.caption))
+    return np.vstack(strips)
+
+
+def draw_film(rows: dict[str, Row]) -> UInt8Array:
+    """All rows side by side, frame by frame.
+
+    Args:
+        rows: What :func:`reconstruction_rows` returns.
+
+    Returns:
+        RGB, uint8 (T, H', W', 3).
+    """
+    size = next(iter(rows.values())).frames.shape
+    zoom = max(1, math.ceil(FILM_WIDTH / size[2]))
+    parts = [
+        [add_caption(f, row.title) for f in enlarge(row.frames, zoom)]
+        for row in rows.values()
+    ]
+    return np.stack(
+        [
+            contact_sheet(images, columns=FILM_COLUMNS)
+            for images in zip(*parts, strict=True)
+        ]
+    )

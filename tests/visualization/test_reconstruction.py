@@ -1,0 +1,205 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Pictures of reconstructions."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import as_batch, tube_mask
+from PIL import Image
+
+from mmmotionmae.visualization import (
+    draw_film,
+    draw_sheet,
+    heat_map,
+    motion_map,
+    motion_scale,
+    motion_to_rgb,
+    reconstruct,
+    reconstruct_batch,
+    reconstruction_rows,
+    statistics_note,
+)
+from mmmotionmae.visualization.video import write_gif
+
+STRIP, GAP = 28, 4  # of captions, between frames
+
+
+@pytest.fixture
+def reconstruction(tiny_model):
+    """Of two clips, and their frames."""
+    frames = torch.randint(256, (2, 3, 8, 32, 32), dtype=torch.uint8)
+    data = as_batch(frames, tube_mask())
+    return reconstruct_batch(tiny_model(), data), frames
+
+
+def clip(reconstruction, i=0):
+    return {name: v[i] for name, v in reconstruction.videos.items()}
+
+
+def hidden(mask):
+    """(L, ) to (T, H, W), without the project's own code."""
+    places = mask.numpy().reshape(4, 4, 4)
+    return places.repeat(2, 0).repeat(8, 1).repeat(8, 2)
+
+
+def test_visible_tubelets_are_the_input_bit_for_bit(reconstruction):
+    result, frames = reconstruction
+    for i in range(2):
+        videos = clip(result, i)
+        assert torch.equal(videos['input'], frames[i].float() / 255)
+        rows = reconstruction_rows(videos, {})
+        true = frames[i].permute(1, 2, 3, 0).numpy()
+        np.testing.assert_array_equal(rows['input'].frames, true)
+        masked = hidden(result.mask[i])
+        for name in ('masked', 'pixel'):
+            shown = rows[name].frames
+            np.testing.assert_array_equal(shown[~masked], true[~masked])
+        assert (rows['masked'].frames[masked] == 128).all()
+        off = rows['pixel'].frames[masked] != true[masked]
+        assert off.mean() > 0.9
+        # Of the motion, too.
+        same = rows['motion'].frames == rows['true_motion'].frames
+        assert same[~masked].all() and same[masked].mean() < 0.3
+
+
+def test_where_frames_are_in_the_sheet(reconstruction):
+    result, frames = reconstruction
+    rows = reconstruction_rows(clip(result), {})
+    assert list(rows) == [
+        'input',
+        'masked',
+        'pixel',
+        'true_motion',
+        'motion',
+        'true_motion_map',
+        'motion_map',
+    ]
+    sheet = draw_sheet(rows)
+    side = 96  # every pixel three times
+    assert sheet.shape == (7 * (STRIP + side), 8 * (side + GAP) - GAP, 3)
+    for number, row in enumerate(rows.values()):
+        top = number * (STRIP + side) + STRIP
+        assert sheet[top - STRIP : top].any()  # the caption
+        for t, frame in enumerate(row.frames):
+            left = t * (side + GAP)
+            part = sheet[top : top + side, left : left + side]
+            np.testing.assert_array_equal(
+                part, frame.repeat(3, 0).repeat(3, 1)
+            )
+
+
+def test_where_frames_are_in_the_film(reconstruction):
+    rows = reconstruction_rows(clip(reconstruction[0]), {})
+    film = draw_film(rows)
+    strip = 16  # of captions that are 224 pixels wide
+    assert film.shape == (8, 2 * (strip + 224) + GAP, 4 * (224 + GAP) - GAP, 3)
+    for number, row in enumerate(rows.values()):
+        top = number // 4 * (strip + 224 + GAP) + strip
+        left = number % 4 * (224 + GAP)
+        part = film[:, top : top + 224, left : left + 224]
+        np.testing.assert_array_equal(
+            part, row.frames.repeat(7, 1).repeat(7, 2)
+        )
+
+
+def test_a_long_clip_shows_eight_frames():
+    video = torch.rand(3, 20, 16, 16)
+    rows = reconstruction_rows(dict(input=video, masked=video), {})
+    assert list(rows) == ['input', 'masked']
+    sheet = draw_sheet(rows)
+    # Every third of 20 frames makes 7.
+    zoom = 780 // (16 * 8)
+    assert sheet.shape[1] == 7 * (16 * zoom + GAP) - GAP
+    assert len(draw_film(rows)) == 20
+
+
+def test_captions_tell_what_was_put_back():
+    assert statistics_note('none', 'true') == ''
+    true = statistics_note('tubelet', 'true')
+    visible = statistics_note('clip', 'visible')
+    assert 'true mean' in true and 'visible' in visible
+    video = torch.rand(3, 8, 16, 16)
+    videos = dict.fromkeys(['input', 'masked', 'pixel', 'motion'], video)
+    videos['true_motion'] = torch.full_like(video, 0.25)
+    rows = reconstruction_rows(videos, dict(pixel=true, motion=visible))
+    assert rows['pixel'].caption == 'pixels, predicted (true mean, contrast)'
+    assert rows['motion'].caption == (
+        'motion, predicted (mean, contrast of visible): black -0.25, grey 0, '
+        'white +0.25'
+    )
+    assert rows['true_motion_map'].caption == (
+        'size of motion, true: black 0, yellow 0.25'
+    )
+
+
+def test_no_motion_is_mid_grey_and_the_scale_is_black_or_white():
+    motion = torch.tensor([-1.0, -0.25, 0.0, 0.125, 0.25, 0.5])
+    shown = motion_to_rgb(motion, 0.25)
+    assert shown.tolist() == [0, 0, 0.5, 0.75, 1, 1]
+
+
+def test_the_scale_of_motion():
+    motion = torch.zeros(3, 10, 10, 10)
+    assert motion_scale(motion) == 0.05
+    motion = torch.linspace(-1, 1, 3001).view(1, -1, 1, 1)
+    assert motion_scale(motion) == pytest.approx(0.999, abs=1e-3)
+    # More values than `torch.quantile` takes.
+    assert motion_scale(torch.full((2**24 + 1,), 0.5)) == 0.5
+
+
+def test_motion_map_and_heat_map():
+    motion = torch.randn(2, 3, 4, 5, 6)
+    sizes = motion_map(motion)
+    for b, t, y, x in np.ndindex(2, 4, 5, 6):
+        squares = [float(motion[b, c, t, y, x]) ** 2 for c in range(3)]
+        expected = (sum(squares) / 3) ** 0.5
+        assert float(sizes[b, t, y, x]) == pytest.approx(expected, rel=1e-5)
+    values = torch.tensor([0.0, 0.1, 0.2, 0.5]).view(1, 2, 2)
+    colors = heat_map(values, 0.2)
+    levels = np.array([[0, 128], [255, 255]], np.uint8)
+    bgr = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    np.testing.assert_array_equal(colors[0], bgr[..., ::-1])
+    assert colors.dtype == np.uint8
+    red, _, blue = colors[0, 1, 0].astype(int)
+    assert red > blue + 50  # yellow, so not in OpenCV's order
+
+
+def test_samples_of_a_data_set(tiny_model):
+    """What the demo uses is the same."""
+    frames = torch.randint(256, (2, 3, 8, 32, 32), dtype=torch.uint8)
+    data = as_batch(frames, tube_mask())
+    samples = [
+        dict(inputs=x, data_samples=y)
+        for x, y in zip(data['inputs'], data['data_samples'], strict=True)
+    ]
+    model = tiny_model().train()
+    videos = reconstruct(model, samples)
+    assert not model.training
+    expected = reconstruct_batch(model, data).videos
+    assert list(videos) == list(expected)
+    for name, video in videos.items():
+        assert torch.equal(video, expected[name])
+
+
+def test_unknown_statistics(tiny_model):
+    data = as_batch(
+        torch.zeros(1, 3, 8, 32, 32, dtype=torch.uint8), tube_mask(1)
+    )
+    with pytest.raises(ValueError, match="'true', 'visible'.*not 'masked'"):
+        reconstruct_batch(tiny_model(), data, 'masked')
+
+
+def test_gif(tmp_path):
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    frames = np.stack([np.full((6, 9, 3), c, np.uint8) for c in colors])
+    path = tmp_path / 'new' / 'film.gif'
+    write_gif(path, frames, fps=4)
+    assert list(path.parent.iterdir()) == [path]
+    with Image.open(path) as image:
+        assert image.info['loop'] == 0
+        assert image.info['duration'] == 250
+        for t, frame in enumerate(frames):
+            image.seek(t)
+            shown = np.asarray(image.convert('RGB'))
+            np.testing.assert_array_equal(shown, frame)

@@ -1,0 +1,234 @@
+#!/usr/bin/env python
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Show what a masked autoencoder reconstructs of videos."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.apis.inferencers import MotionMAEInferencer
+from mmmotionmae.apis.inferencers.clips import MASKS
+from mmmotionmae.apis.inferencers.saving import OUT_TYPES
+from mmmotionmae.apis.video_jobs import whole
+from mmmotionmae.compat import trust_checkpoints
+from mmmotionmae.datasets.readers import READERS
+from mmmotionmae.models.heads.motionmae_head import STATISTICS
+
+# Arguments of `load_pretrained`, and what they are.
+LOAD_OPTIONS = dict(
+    num_frames='frames of a clip (default: as trained)',
+    img_size='height and width of a frame, in pixels (default: as trained)',
+    num_heads='attention heads, where the checkpoint does not tell',
+    decoder_num_heads='those of the decoder, likewise',
+    trained_num_frames='frames of a clip in training, likewise',
+    trained_img_size='height and width of a frame in training, likewise',
+)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Mask videos, reconstruct pixels and motion, and write '
+        'pictures of it, named after the videos: rows of frames (png) and '
+        'films (mp4, gif).'
+    )
+    parser.add_argument(
+        'model',
+        metavar='MODEL',
+        help='a checkpoint of any known format, or a config '
+        '(.py, with --weights)',
+    )
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='VIDEO',
+        help='videos, folders of videos, or folders of frames',
+    )
+    parser.add_argument(
+        '--out-dir', required=True, help='where the pictures go'
+    )
+    parser.add_argument(
+        '--weights', metavar='CHECKPOINT', help='the checkpoint of a config'
+    )
+    parser.add_argument(
+        '--out-type',
+        nargs='+',
+        choices=list(OUT_TYPES),
+        default=['img', 'video'],
+        help='rows of frames, mp4, or animated GIF (default: img video)',
+    )
+    parser.add_argument(
+        '--statistics',
+        choices=STATISTICS,
+        default='true',
+        help='whose mean and contrast the masked tubelets get: their own '
+        '(true), which makes pictures look better than the prediction is, '
+        'or those of the visible tubelets (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--mask',
+        choices=list(MASKS),
+        default='tube',
+        help='the same places in all slots (tube), other ones in each '
+        '(random), or whole slots (frame) (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--mask-ratio',
+        type=float,
+        default=0.9,
+        metavar='SHARE',
+        help='of the tokens, between 0 and 1 (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--seed',
+        type=whole(0, 2**32 - 1),
+        default=0,
+        help='of the masks (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--num-clips',
+        type=whole(1),
+        default=1,
+        metavar='N',
+        help='clips of each video: the middle one, or several, evenly spread '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--frame-interval',
+        type=whole(1),
+        default=4,
+        metavar='N',
+        help='every how many frames of the video (default: %(default)s)',
+    )
+    for name, what in LOAD_OPTIONS.items():
+        parser.add_argument(
+            f'--{name.replace("_", "-")}',
+            type=whole(1),
+            metavar='N',
+            help=what,
+        )
+    parser.add_argument(
+        '--fps',
+        type=whole(1),
+        default=8,
+        help='frames per second of the films (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--errors',
+        default='',
+        metavar='FILE',
+        help='a .json file for the errors of each video',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=whole(1),
+        default=1,
+        metavar='N',
+        help='videos at a time (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--decoder',
+        choices=list(READERS),
+        default='pyav',
+        help='default: %(default)s',
+    )
+    parser.add_argument(
+        '--device', help='where to run (default: a GPU, if there is one)'
+    )
+    parser.add_argument(
+        '--on-error',
+        choices=['raise', 'skip'],
+        help='what becomes of a video that cannot be read (default: end if '
+        'it is the only one and was named itself, else leave it out)',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='also load checkpoint files that can run code',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace earlier pictures'
+    )
+    return parser.parse_args(argv)
+
+
+def reconstruct(args: argparse.Namespace) -> None:
+    """Write the pictures and print the errors.
+
+    Args:
+        args: What :func:`parse_args` returns.
+
+    Raises:
+        UsageError: See :class:`MotionMAEInferencer`.
+        CheckpointError: Likewise.
+    """
+    if args.errors and not args.errors.endswith('.json'):
+        raise UsageError(f'--errors must end in .json, not {args.errors!r}.')
+    trust_checkpoints(args.trust_checkpoint)
+    options = {name: getattr(args, name) for name in LOAD_OPTIONS}
+    inferencer = MotionMAEInferencer(
+        args.model,
+        weights=args.weights,
+        device=args.device,
+        show_progress=sys.stderr.isatty(),
+        load_options={k: v for k, v in options.items() if v is not None},
+    )
+    results = inferencer(
+        args.inputs,
+        batch_size=args.batch_size,
+        num_clips=args.num_clips,
+        frame_interval=args.frame_interval,
+        mask=args.mask,
+        mask_ratio=args.mask_ratio,
+        seed=args.seed,
+        decoder=args.decoder,
+        on_error=args.on_error,
+        statistics=args.statistics,
+        out_dir=args.out_dir,
+        out_type=args.out_type,
+        fps=args.fps,
+        pred_out_file=args.errors,
+        keep_arrays=False,
+        overwrite=args.overwrite,
+    )
+    for prediction in results['predictions']:
+        for number, errors in enumerate(prediction['errors'], 1):
+            clip = f', clip {number}' if args.num_clips > 1 else ''
+            print(f'{prediction["name"]}{clip}: {in_words(errors)}')
+    print(
+        f'{args.out_dir}: {len(results["predictions"])} videos, '
+        f'{len(results["skipped"])} left out'
+    )
+
+
+def in_words(errors: dict[str, Any]) -> str:
+    """The errors of a clip, in a line."""
+    parts = []
+    if 'pixel' in errors:
+        pixel = errors['pixel']
+        parts.append(f'pixels R2 {pixel["r2"]:.3f}, {pixel["psnr"]:.1f} dB')
+    if 'motion' in errors:
+        motion = errors['motion']
+        parts.append(
+            f'motion R2 {motion["r2"]:.3f}, moving {motion["r2_moving"]:.3f}'
+        )
+    return '; '.join(parts)
+
+
+def main() -> int:
+    """Run, and turn a user's mistakes into one line."""
+
+    def run() -> None:
+        try:
+            reconstruct(parse_args())
+        except OSError as error:  # such as a folder without permission
+            raise UsageError(str(error)) from error
+
+    return run_tool(run)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
