@@ -68,7 +68,9 @@ def test_from_videos_to_a_report(tmp_path, run_env):
     log = out_dir / 'logs' / 'fine_tune_pixels___motion__MotionMAE___seed_0'
     text = log.with_suffix('.txt').read_text()
     assert 'pretrain_motionmae/epoch_2.pth' in text
-    assert 'left as they were: 2 tensors (fc_norm.weight, fc_norm.bias)' in text
+    assert (
+        'left as they were: 2 tensors (fc_norm.weight, fc_norm.bias)' in text
+    )
     assert 'Not used: 2 tensors (norm.weight, norm.bias)' in text
     # The report is whole and needs no other file.
     page = (out_dir / 'report.html').read_text()

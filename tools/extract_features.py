@@ -15,12 +15,17 @@ from mmaction.registry import MODELS
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-from mmmotionmae.apis.command_line import add_amp_argument
+from mmmotionmae.apis.command_line import (
+    add_amp_argument,
+    add_hint_arguments,
+    hints_of,
+    whole,
+)
 from mmmotionmae.apis.features import Features, extract_features
 from mmmotionmae.apis.features.encoder import DTYPES, VIEWS
 from mmmotionmae.apis.inferencers.loading import load_model
 from mmmotionmae.apis.launch import UsageError, load_config
-from mmmotionmae.apis.video_jobs import run_job_tool, whole
+from mmmotionmae.apis.video_jobs import run_job_tool
 from mmmotionmae.compat import trust_checkpoints
 from mmmotionmae.models.utils.vit_features import POOLINGS
 
@@ -89,24 +94,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'most)',
     )
     parser.add_argument('--device', help='such as cuda:1 or cpu')
-    parser.add_argument(
-        '--num-heads',
-        type=whole(1),
-        metavar='N',
-        help='attention heads, where the checkpoint does not tell',
-    )
-    parser.add_argument(
-        '--trained-num-frames',
-        type=whole(1),
-        metavar='N',
-        help='frames of the clips of the training, likewise',
-    )
-    parser.add_argument(
-        '--trained-img-size',
-        type=whole(1),
-        metavar='PIXELS',
-        help='height and width of these, likewise',
-    )
+    add_hint_arguments(parser)
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
@@ -218,11 +206,7 @@ def extract(args: argparse.Namespace) -> Features:
         device=args.device,
         amp=args.amp,
         overwrite=args.overwrite,
-        load_options=dict(
-            num_heads=args.num_heads,
-            num_frames=args.trained_num_frames,
-            img_size=args.trained_img_size,
-        ),
+        load_options=hints_of(args),
     )
     values = features.values
     size = np.prod(values.shape) * values.dtype.itemsize / 1e6

@@ -5,6 +5,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -16,6 +17,31 @@ from ..compat import (
 )
 from ..datasets.annotation import AnnotationError
 from .launch import UsageError, load_config
+
+# Arguments of `read_checkpoint`, and what they are.
+HINTS = dict(
+    num_heads='attention heads of the encoder',
+    decoder_num_heads='those of the decoder',
+    trained_num_frames='frames of the clips that it was trained with '
+    '(default: 16)',
+    trained_img_size='height and width of these, in pixels (default: 224)',
+    drop_cls_token='MAE-ST: leave the class token behind, which changes what '
+    'the encoder computes',
+)
+
+
+def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """A ``type`` for argparse: whole numbers in a range."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < minimum or (maximum is not None and number > maximum):
+            end = 'on' if maximum is None else f'to {maximum}'
+            raise argparse.ArgumentTypeError(f'must be from {minimum} {end}')
+        return number
+
+    parse.__name__ = 'int'  # for argparse's message
+    return parse
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +81,23 @@ def add_amp_argument(parser: argparse.ArgumentParser) -> None:
         choices=['bf16', 'fp16'],
         help='mixed precision: bf16 (without a value), or fp16 on a GPU',
     )
+
+
+def add_hint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a user may say of a checkpoint that does not tell itself."""
+    group = parser.add_argument_group('what a checkpoint may not tell')
+    for name, text in HINTS.items():
+        flag = f'--{name.replace("_", "-")}'
+        if name == 'drop_cls_token':
+            group.add_argument(flag, action='store_true', help=text)
+        else:
+            group.add_argument(flag, type=whole(1), metavar='N', help=text)
+
+
+def hints_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the user has said of them: arguments of ``read_checkpoint``."""
+    given = {name: getattr(args, name) for name in HINTS}
+    return {name: value for name, value in given.items() if value}
 
 
 def config_of(args: argparse.Namespace) -> Config:

@@ -75,8 +75,8 @@ def load_pretrained(
         path,
         num_heads=num_heads,
         decoder_num_heads=decoder_num_heads,
-        num_frames=trained_num_frames,
-        img_size=trained_img_size,
+        trained_num_frames=trained_num_frames,
+        trained_img_size=trained_img_size,
         encoder_only=part == 'encoder',
         drop_cls_token=drop_cls_token,
     )

@@ -21,7 +21,7 @@ import cv2
 
 from ..datasets.readers import VideoError
 from ..errors import UsageError
-from .command_line import run_tool
+from .command_line import run_tool, whole
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
@@ -211,20 +211,6 @@ def add_job_arguments(
         help='a video that takes longer is given up as bad '
         '(default: %(default)g)',
     )
-
-
-def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """A ``type`` for argparse: whole numbers in a range."""
-
-    def parse(text: str) -> int:
-        number = int(text)
-        if number < minimum or (maximum is not None and number > maximum):
-            end = 'on' if maximum is None else f'to {maximum}'
-            raise argparse.ArgumentTypeError(f'must be from {minimum} {end}')
-        return number
-
-    parse.__name__ = 'int'  # for argparse's message
-    return parse
 
 
 def _seconds(text: str) -> float:

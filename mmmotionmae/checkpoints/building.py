@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mmaction.registry import MODELS
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from .specs import Checkpoint
@@ -101,6 +102,8 @@ def build_model(checkpoint: Checkpoint, part: str | None = None) -> nn.Module:
         checkpoint = replace(checkpoint, kind='encoder', decoder=None)
         model = MODELS.build(model_config(checkpoint)['backbone'])
     else:
-        model = MODELS.build(model_config(checkpoint))
+        # Parts of it are looked up in the scope that is the default.
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            model = MODELS.build(model_config(checkpoint))
     load_strictly(model, tensors, checkpoint.source, needs='all')
     return model.eval()

@@ -52,8 +52,8 @@ def read_checkpoint(
     path: str | Path,
     num_heads: int | None = None,
     decoder_num_heads: int | None = None,
-    num_frames: int | None = None,
-    img_size: int | None = None,
+    trained_num_frames: int | None = None,
+    trained_img_size: int | None = None,
     encoder_only: bool = False,
     drop_cls_token: bool = False,
 ) -> Checkpoint:
@@ -67,10 +67,10 @@ def read_checkpoint(
         num_heads: Attention heads, where the file does not tell and the
             width is not that of a model in use.
         decoder_num_heads: Those of the decoder, likewise.
-        num_frames: Frames of a clip, where the file does not tell. Defaults
-            to 16.
-        img_size: Height and width of a frame, in pixels, likewise. Defaults
-            to 224.
+        trained_num_frames: Frames of a clip, where the file does not tell.
+            Defaults to 16.
+        trained_img_size: Height and width of a frame, in pixels, likewise.
+            Defaults to 224.
         encoder_only: Leave decoder and heads behind.
         drop_cls_token: Leave the class token of MAE-ST behind. Features then
             differ from those of the original.
@@ -92,8 +92,8 @@ def read_checkpoint(
     hints = Hints(
         num_heads=num_heads,
         decoder_num_heads=decoder_num_heads,
-        num_frames=num_frames,
-        img_size=img_size,
+        trained_num_frames=trained_num_frames,
+        trained_img_size=trained_img_size,
         encoder_only=encoder_only,
         drop_cls_token=drop_cls_token,
     )

@@ -179,8 +179,8 @@ class Hints:
     Attributes:
         num_heads: Attention heads of the encoder.
         decoder_num_heads: Those of the decoder.
-        num_frames: Frames of a clip.
-        img_size: Height and width of a frame, in pixels.
+        trained_num_frames: Frames of a clip.
+        trained_img_size: Height and width of a frame, in pixels.
         encoder_only: Leave decoder and heads behind.
         drop_cls_token: Leave a class token behind, which changes what the
             encoder computes.
@@ -188,8 +188,8 @@ class Hints:
 
     num_heads: int | None = None
     decoder_num_heads: int | None = None
-    num_frames: int | None = None
-    img_size: int | None = None
+    trained_num_frames: int | None = None
+    trained_img_size: int | None = None
     encoder_only: bool = False
     drop_cls_token: bool = False
 

@@ -292,7 +292,7 @@ def test_a_checkpoint_needs_no_config(videos, tiny_model, tmp_path):
         str(path),
         videos,
         tmp_path / 'b.npy',
-        load_options=dict(num_heads=1, img_size=32),
+        load_options=dict(num_heads=1, trained_img_size=32),
     )
     np.testing.assert_allclose(got.values, want.values, **CLOSE)
     assert got.card['fingerprint'] == want.card['fingerprint']

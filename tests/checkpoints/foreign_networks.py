@@ -53,8 +53,8 @@ class Size:
         return dict(
             num_heads=self.heads,
             decoder_num_heads=self.decoder_heads,
-            img_size=self.img_size,
-            num_frames=self.num_frames,
+            trained_img_size=self.img_size,
+            trained_num_frames=self.num_frames,
         )
 
 

@@ -230,7 +230,7 @@ def test_motionmae_encoder_goes_to_transformers(tiny_model, tmp_path):
     """What this package trains: its decoder stays here, its encoder goes."""
     model = randomise(tiny_model())
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'ours.pth')
-    hints = dict(num_heads=2, decoder_num_heads=2, img_size=32)
+    hints = dict(num_heads=2, decoder_num_heads=2, trained_img_size=32)
     whole = read_checkpoint(tmp_path / 'ours.pth', **hints)
     with pytest.raises(
         CheckpointError,

@@ -144,7 +144,7 @@ def encode(tensors, clip):
 def test_encoder_and_classifier(separate, wrap, tmp_path):
     tensors = random_tensors(separate)
     path = as_file(tensors, tmp_path / 'tuned.pth', wrap)
-    hints = HINTS if separate else HINTS | dict(img_size=TINY.img_size)
+    hints = HINTS if separate else HINTS | dict(trained_img_size=TINY.img_size)
     checkpoint = read_checkpoint(path, **hints)
     assert checkpoint.kind == 'classifier'
     spec = checkpoint.encoder
@@ -202,7 +202,7 @@ def test_pretraining_leaves_its_decoder_behind(tmp_path):
 @SEPARATE
 def test_class_token_is_left_behind_on_request(separate, tmp_path):
     tensors = random_tensors(separate, cls=True)
-    hints = HINTS | dict(img_size=TINY.img_size)
+    hints = HINTS | dict(trained_img_size=TINY.img_size)
     path = as_file(tensors, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match='--drop-cls-token'):
         read_checkpoint(path, **hints)
@@ -218,7 +218,7 @@ def test_class_token_is_left_behind_on_request(separate, tmp_path):
 @pytest.mark.parametrize('head', [True, False])
 def test_there_and_back(head, tmp_path):
     tensors = random_tensors(separate=False, head=head)
-    hints = HINTS | dict(img_size=TINY.img_size)
+    hints = HINTS | dict(trained_img_size=TINY.img_size)
     first = read_checkpoint(as_file(tensors, tmp_path / 'a.pth'), **hints)
     path = write_checkpoint(first, tmp_path / 'b.pth', 'mae_st')
     back = torch.load(path)['model']
@@ -255,7 +255,10 @@ def test_what_cannot_be_written(changes, message, tmp_path):
 def test_decoders_cannot_be_written(tiny_model, tmp_path):
     torch.save(dict(state_dict=tiny_model().state_dict()), tmp_path / 'a.pth')
     checkpoint = read_checkpoint(
-        tmp_path / 'a.pth', num_heads=2, decoder_num_heads=2, img_size=32
+        tmp_path / 'a.pth',
+        num_heads=2,
+        decoder_num_heads=2,
+        trained_img_size=32,
     )
     with pytest.raises(CheckpointError, match='--encoder-only'):
         write_checkpoint(checkpoint, tmp_path / 'b.pth', 'mae_st')

@@ -22,7 +22,7 @@ from mmmotionmae.checkpoints import (
     write_checkpoint,
 )
 
-HINTS = dict(num_heads=2, decoder_num_heads=2, img_size=32)
+HINTS = dict(num_heads=2, decoder_num_heads=2, trained_img_size=32)
 
 
 def save_run(source, path, cfg=None, **meta):
@@ -166,7 +166,9 @@ def test_encoder_alone(prefix, tiny_model, tmp_path):
     source = tiny_model().backbone
     state = {f'{prefix}{k}': v for k, v in source.state_dict().items()}
     torch.save(state, tmp_path / 'a.pth')
-    checkpoint = read_checkpoint(tmp_path / 'a.pth', num_heads=2, img_size=32)
+    checkpoint = read_checkpoint(
+        tmp_path / 'a.pth', num_heads=2, trained_img_size=32
+    )
     assert checkpoint.kind == 'encoder'
     model = build_model(checkpoint)
     assert equal(model.state_dict(), source.state_dict())
@@ -403,18 +405,23 @@ def test_what_no_tensor_tells(tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match='--trained-num-frames'):
         read_checkpoint(path)
     with pytest.raises(CheckpointError, match='--num-heads'):
-        read_checkpoint(path, img_size=32)
+        read_checkpoint(path, trained_img_size=32)
     with pytest.raises(CheckpointError, match='--decoder-num-heads'):
-        read_checkpoint(path, img_size=32, num_heads=2)
+        read_checkpoint(path, trained_img_size=32, num_heads=2)
     with pytest.raises(CheckpointError, match='3 attention heads do not'):
-        read_checkpoint(path, img_size=32, num_heads=3)
+        read_checkpoint(path, trained_img_size=32, num_heads=3)
     # Frames tell the size, and the size the frames.
     hints = dict(num_heads=2, decoder_num_heads=2)
-    assert read_checkpoint(path, num_frames=8, **hints).encoder.img_size == 32
+    assert (
+        read_checkpoint(path, trained_num_frames=8, **hints).encoder.img_size
+        == 32
+    )
     with pytest.raises(CheckpointError, match='64 tokens'):
-        read_checkpoint(path, num_frames=6, **hints)
+        read_checkpoint(path, trained_num_frames=6, **hints)
     with pytest.raises(CheckpointError, match='64 tokens'):
-        read_checkpoint(path, num_frames=4, img_size=32, **hints)
+        read_checkpoint(
+            path, trained_num_frames=4, trained_img_size=32, **hints
+        )
 
 
 # ------------------------------------------------------------------ written

@@ -11,7 +11,7 @@ from mmmotionmae.checkpoints import (
     resize_checkpoint,
 )
 
-HINTS = dict(num_heads=2, decoder_num_heads=2, img_size=32)
+HINTS = dict(num_heads=2, decoder_num_heads=2, trained_img_size=32)
 
 
 @pytest.fixture

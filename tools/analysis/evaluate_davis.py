@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
-from mmmotionmae.apis.video_jobs import whole
+from mmmotionmae.apis.command_line import run_tool, whole
 from mmmotionmae.evaluation import ScoringError, score_davis
 from mmmotionmae.evaluation.davis_report import (
     format_table,

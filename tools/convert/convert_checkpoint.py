@@ -6,7 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.apis.command_line import (
+    add_hint_arguments,
+    hints_of,
+    run_tool,
+)
 from mmmotionmae.checkpoints import (
     FORMATS,
     Checkpoint,
@@ -57,25 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=int,
         help='frames of a tubelet; a decoder is then left behind',
     )
-    hints = parser.add_argument_group('what the source may not tell')
-    hints.add_argument('--num-heads', type=int, help='of the encoder')
-    hints.add_argument('--decoder-num-heads', type=int, help='of the decoder')
-    hints.add_argument(
-        '--trained-num-frames',
-        type=int,
-        help='frames that it was trained with (default: 16)',
-    )
-    hints.add_argument(
-        '--trained-img-size',
-        type=int,
-        help='size of these, pixels (default: 224)',
-    )
-    parser.add_argument(
-        '--drop-cls-token',
-        action='store_true',
-        help='MAE-ST: leave the class token behind, which changes what the '
-        'encoder computes',
-    )
+    add_hint_arguments(parser)
     parser.add_argument(
         '--overwrite',
         action='store_true',
@@ -101,12 +87,8 @@ def convert(args: argparse.Namespace) -> Checkpoint:
     trust_checkpoints(args.trust_checkpoint)
     checkpoint = read_checkpoint(
         args.source,
-        num_heads=args.num_heads,
-        decoder_num_heads=args.decoder_num_heads,
-        num_frames=args.trained_num_frames,
-        img_size=args.trained_img_size,
         encoder_only=args.encoder_only,
-        drop_cls_token=args.drop_cls_token,
+        **hints_of(args),
     )
     print(describe_checkpoint(checkpoint))
     resized = resize_checkpoint(

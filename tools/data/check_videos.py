@@ -16,11 +16,11 @@ from typing import NamedTuple, TextIO
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
+from mmmotionmae.apis.command_line import whole
 from mmmotionmae.apis.video_jobs import (
     add_job_arguments,
     run_job_tool,
     run_jobs,
-    whole,
 )
 from mmmotionmae.datasets.annotation import (
     find_videos,

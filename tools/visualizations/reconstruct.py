@@ -8,24 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.apis.command_line import (
+    add_hint_arguments,
+    hints_of,
+    run_tool,
+    whole,
+)
 from mmmotionmae.apis.inferencers import MotionMAEInferencer
 from mmmotionmae.apis.inferencers.clips import MASKS
 from mmmotionmae.apis.inferencers.saving import OUT_TYPES
-from mmmotionmae.apis.video_jobs import whole
 from mmmotionmae.compat import trust_checkpoints
 from mmmotionmae.datasets.readers import READERS
 from mmmotionmae.models.heads.motionmae_head import STATISTICS
-
-# Arguments of `load_pretrained`, and what they are.
-LOAD_OPTIONS = dict(
-    num_frames='frames of a clip (default: as trained)',
-    img_size='height and width of a frame, in pixels (default: as trained)',
-    num_heads='attention heads, where the checkpoint does not tell',
-    decoder_num_heads='those of the decoder, likewise',
-    trained_num_frames='frames of a clip in training, likewise',
-    trained_img_size='height and width of a frame in training, likewise',
-)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -103,13 +97,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='every how many frames of the video (default: %(default)s)',
     )
-    for name, what in LOAD_OPTIONS.items():
+    for flag, what in (
+        ('--num-frames', 'frames of a clip'),
+        ('--img-size', 'height and width of a frame, in pixels'),
+    ):
         parser.add_argument(
-            f'--{name.replace("_", "-")}',
+            flag,
             type=whole(1),
             metavar='N',
-            help=what,
+            help=f'{what}; positions are interpolated (default: as trained)',
         )
+    add_hint_arguments(parser)
     parser.add_argument(
         '--fps',
         type=whole(1),
@@ -168,13 +166,14 @@ def reconstruct(args: argparse.Namespace) -> None:
     if args.errors and not args.errors.endswith('.json'):
         raise UsageError(f'--errors must end in .json, not {args.errors!r}.')
     trust_checkpoints(args.trust_checkpoint)
-    options = {name: getattr(args, name) for name in LOAD_OPTIONS}
+    sizes = dict(num_frames=args.num_frames, img_size=args.img_size)
+    options = {k: v for k, v in sizes.items() if v} | hints_of(args)
     inferencer = MotionMAEInferencer(
         args.model,
         weights=args.weights,
         device=args.device,
         show_progress=sys.stderr.isatty(),
-        load_options={k: v for k, v in options.items() if v is not None},
+        load_options=options,
     )
     results = inferencer(
         args.inputs,

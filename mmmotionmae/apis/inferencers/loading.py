@@ -10,7 +10,7 @@ import copy
 import logging
 import os
 import os.path as osp
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from mmaction.registry import MODELS
@@ -20,7 +20,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from ...checkpoints import read_checkpoint
+from ...checkpoints import Hints, read_checkpoint
 from ...compat import CheckpointError
 from ..features.model import Encoder, find_encoder
 from ..launch import UsageError, load_config
@@ -152,13 +152,11 @@ def encoder_of(
     if path.lower().endswith(CONFIG_EXTENSIONS):
         return encoder
     options = options or {}
+    hints = {field.name for field in fields(Hints)} - {'encoder_only'}
     checkpoint = read_checkpoint(
         path,
-        num_heads=options.get('num_heads'),
-        num_frames=options.get('trained_num_frames'),
-        img_size=options.get('trained_img_size'),
-        drop_cls_token=options.get('drop_cls_token', False),
         encoder_only=True,
+        **{name: options[name] for name in hints if name in options},
     )
     return replace(
         encoder, mean=tuple(checkpoint.mean), std=tuple(checkpoint.std)

@@ -224,7 +224,7 @@ def encoder_spec(
             "pixels; MMAction2's are square."
         )
     positions = tensors.get('backbone.pos_embed')
-    num_frames, img_size = hints.num_frames, hints.img_size
+    num_frames, img_size = hints.trained_num_frames, hints.trained_img_size
     if positions is None:
         num_frames, img_size = num_frames or 16, img_size or 224
         learnable = False
@@ -261,7 +261,7 @@ def _fit_grid(
     source: str,
 ) -> tuple[int, int]:
     """Frames and size of a clip with so many tokens."""
-    num_frames, img_size = hints.num_frames, hints.img_size
+    num_frames, img_size = hints.trained_num_frames, hints.trained_img_size
     if img_size is None:
         img_size = 224
         if num_frames is not None:

@@ -59,8 +59,9 @@ def add_settings(
         num_heads=hints.num_heads or settings.get('num_attention_heads'),
         decoder_num_heads=hints.decoder_num_heads
         or settings.get('decoder_num_attention_heads'),
-        num_frames=hints.num_frames or settings.get('num_frames'),
-        img_size=hints.img_size or size,
+        trained_num_frames=hints.trained_num_frames
+        or settings.get('num_frames'),
+        trained_img_size=hints.trained_img_size or size,
     )
 
 

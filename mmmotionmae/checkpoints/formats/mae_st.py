@@ -170,6 +170,6 @@ def _add_grid(raw: RawCheckpoint, hints: Hints) -> Hints:
         img_size = settings['input_size']
     return replace(
         hints,
-        num_frames=hints.num_frames or num_frames,
-        img_size=hints.img_size or img_size,
+        trained_num_frames=hints.trained_num_frames or num_frames,
+        trained_img_size=hints.trained_img_size or img_size,
     )

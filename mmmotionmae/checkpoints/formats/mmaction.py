@@ -82,8 +82,10 @@ class MMAction(Format):
             hints = replace(
                 hints,
                 num_heads=hints.num_heads or backbone.get('num_heads', 12),
-                num_frames=hints.num_frames or backbone.get('num_frames'),
-                img_size=hints.img_size or backbone.get('img_size'),
+                trained_num_frames=hints.trained_num_frames
+                or backbone.get('num_frames'),
+                trained_img_size=hints.trained_img_size
+                or backbone.get('img_size'),
             )
         spec = encoder_spec(raw, tensors, hints)
         eps = _dict(backbone, 'norm_cfg').get('eps', spec.norm_eps)

@@ -286,8 +286,8 @@ def _add_settings(hints: Hints, settings: dict[str, Any]) -> Hints:
     """The arguments of the run, where the user has said nothing."""
     frames, size = settings.get('num_frames'), settings.get('input_size')
     segments = settings.get('num_segments', 1)  # clips joined to one
-    if isinstance(frames, int) and hints.num_frames is None:
-        hints = replace(hints, num_frames=frames * segments)
-    if isinstance(size, int) and hints.img_size is None:
-        hints = replace(hints, img_size=size)
+    if isinstance(frames, int) and hints.trained_num_frames is None:
+        hints = replace(hints, trained_num_frames=frames * segments)
+    if isinstance(size, int) and hints.trained_img_size is None:
+        hints = replace(hints, trained_img_size=size)
     return hints
