@@ -11,11 +11,15 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
 
+# One process for each core, of one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+	-n logical --maxprocesses 8 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Our model beside that of transformers; then loader, model and trainer: which
 # side limits, and how many cores feed a GPU that trains on GPU_CLIPS clips per

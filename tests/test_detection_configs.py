@@ -30,6 +30,7 @@ HOOKS = {
     'runtime_info': 'DeferredRuntimeInfoHook',
     'seed': 'SeedIterHook',
     'bad_videos': 'BadVideosHook',
+    'export_backbone': 'ExportBackboneHook',
 }
 HAS_OPS = find_spec('mmdet') and find_spec('mmcv._ext')
 

@@ -201,5 +201,7 @@ def position_table(num_tokens: int, dims: int) -> Tensor:
 
 def is_position_table(positions: Tensor) -> bool:
     """Whether (1, L, D) is the sine-cosine table of its size."""
+    if positions.ndim != 3:
+        return False
     table = position_table(*positions.shape[1:])
-    return bool((positions.float() - table).abs().max() < 1e-6)
+    return bool((positions.cpu().float() - table).abs().max() < 1e-6)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..compat import CheckpointError
 from .messages import explain_shapes, list_names, suggest_remedy
+from .specs import is_position_table
 from .tensors import unwrap_tensors
 
 # Parts that a checkpoint may hold in vain: they belong to another task.
@@ -83,7 +84,8 @@ def load_strictly(
     passed over; what the checkpoint lacks altogether is allowed to start
     anew, if only the encoder is needed, and so is the final norm (``norm``
     of pre-training, ``fc_norm`` of fine-tuning with mean pooling) if it is
-    the other one. What was loaded, and what was not, is logged.
+    the other one. A sine-cosine table of positions need not be there. What
+    was loaded, and what was not, is logged.
 
     Args:
         model: To load into.
@@ -110,7 +112,7 @@ def load_strictly(
         if name not in tensors and not name.endswith('num_batches_tracked')
     ]
     extra = [name for name in tensors if name not in own]
-    anew = _explain_missing(missing, tensors, needs, prefix)
+    anew = _explain_missing(missing, own, tensors, needs, prefix)
     unused = _explain_extra(extra, own, anew, prefix)
     missing = [name for name in missing if name not in anew]
     extra = [name for name in extra if name not in unused]
@@ -207,15 +209,21 @@ def part_of(name: str) -> str:
 
 
 def _explain_missing(
-    missing: list[str], tensors: Mapping[str, Tensor], needs: str, prefix: str
+    missing: list[str],
+    own: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    needs: str,
+    prefix: str,
 ) -> list[str]:
-    """Those that may start anew."""
-    if needs != 'encoder':
-        return []
+    """Those that may be missing."""
     found = {part_of(name) for name in tensors}
     anew = []
     for name in missing:
-        if prefix and not name.startswith(prefix):
+        if name.endswith('pos_embed') and is_position_table(own[name]):
+            anew.append(name)
+        elif needs != 'encoder':
+            continue
+        elif prefix and not name.startswith(prefix):
             if part_of(name) not in found:
                 anew.append(name)
         elif _other_norm(name, prefix) in tensors:

@@ -50,7 +50,7 @@ def make_backbone_card(
             if 'Sample' in transform['type']
             and not transform['type'].endswith(('Sampler', 'SeedSample'))
         ],
-        **circumstances(runner),
+        **circumstances(runner.seed),
     )
 
 

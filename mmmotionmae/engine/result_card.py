@@ -52,15 +52,15 @@ def make_card(runner: Runner) -> dict[str, Any]:
             dataset=cfg.test_dataloader.dataset,
         ),
         checkpoint=dict(path=checkpoint, sha256=hash_file(checkpoint)),
-        **circumstances(runner),
+        **circumstances(runner.seed),
     )
     return as_read(card)
 
 
-def circumstances(runner: Runner) -> dict[str, Any]:
+def circumstances(seed: int | None) -> dict[str, Any]:
     """``seed``, ``versions`` of packages and ``date``, for a card."""
     return dict(
-        seed=runner.seed,
+        seed=seed,
         versions=dict(
             mmmotionmae=__version__,
             torch=torch.__version__,

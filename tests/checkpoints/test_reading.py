@@ -174,6 +174,19 @@ def test_encoder_alone(prefix, tiny_model, tmp_path):
     assert equal(model.state_dict(), source.state_dict())
 
 
+def test_positions_that_are_not_learned_may_be_missing(tiny_model, tmp_path):
+    source = tiny_model()
+    state = {n: t for n, t in source.state_dict().items() if 'pos_e' not in n}
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    checkpoint = read_checkpoint(
+        tmp_path / 'a.pth', trained_num_frames=8, **HINTS
+    )
+    assert equal(
+        dict(sorted(build_model(checkpoint).state_dict().items())),
+        dict(sorted(source.state_dict().items())),
+    )
+
+
 def test_parts(tiny_model, tmp_path):
     source = tiny_model()
     path = save_run(source, tmp_path / 'a.pth')
@@ -350,6 +363,13 @@ def test_truncated_files(tiny_model, tmp_path):
             path.write_bytes(whole[:size])
             with pytest.raises(CheckpointError, match=f'readable {kind}'):
                 read_checkpoint(path)
+        # Of the other kind, under a wrong name.
+        other = dict(pth='safetensors', safetensors='pth')[suffix]
+        write_checkpoint(
+            checkpoint, tmp_path / f'c.{other}', overwrite=True
+        ).replace(path)
+        with pytest.raises(CheckpointError, match=f'readable {kind}'):
+            read_checkpoint(path)
         path.write_bytes(b'Hello world\n' * 9)
         with pytest.raises(CheckpointError, match=f'readable {kind}'):
             read_checkpoint(path)

@@ -320,6 +320,19 @@ def test_whole_classifier(load, tmp_path, logged):
     ]
 
 
+@pytest.mark.parametrize('load', [train_with_load_from, *FOR_ALL[:2]])
+def test_positions_that_are_not_learned(load, tmp_path, logged):
+    """Files that were converted from official ones may lack the table."""
+    source, model = randomize(recognizer()), recognizer()
+    state = drop(source.state_dict(), 'backbone.pos_embed')
+    load(model, save(state, tmp_path / 'a.pth'), tmp_path)
+    assert equal(source.state_dict(), model.state_dict())
+    assert 'left as they were: 1 tensor (backbone.pos_embed)' in logged[-1]
+    with pytest.raises(CheckpointError, match='backbone.pos_embed'):
+        learned = recognizer(use_learnable_pos_emb=True)
+        load(learned, str(tmp_path / 'a.pth'), tmp_path)
+
+
 def test_data_parallel_names(tmp_path):
     source, model = randomize(recognizer()), recognizer()
     state = {f'module.{k}': v for k, v in source.state_dict().items()}

@@ -2,23 +2,17 @@
 """What made features: a card to keep with them."""
 
 import os
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import mmaction
-import mmengine
-import numpy as np
-import torch
-
 from ...engine.result_card import (
     as_read,
+    circumstances,
     find_differences,
     hash_file,
     hash_weights,
 )
-from ...version import __version__
 from .encoder import ClipEncoder
 from .inputs import ClipDataset
 from .model import Encoder
@@ -54,16 +48,8 @@ def make_card(
             videos=dict(number=len(dataset), sha256=dataset.digest()),
         ),
         checkpoint=dict(path=source, sha256=hash_file(source)),
-        seed=None,  # nothing is random
         device=encode.device.type,
-        versions=dict(
-            mmmotionmae=__version__,
-            torch=torch.__version__,
-            mmaction=mmaction.__version__,
-            mmengine=mmengine.__version__,
-            numpy=np.__version__,
-        ),
-        date=time.strftime('%Y-%m-%d %H:%M:%S %z'),
+        **circumstances(seed=None),  # nothing is random
     )
     return as_read(card)
 

@@ -17,6 +17,7 @@ from ..specs import (
     DecoderSpec,
     Hints,
     RawCheckpoint,
+    position_table,
 )
 from .base import (
     BIAS_NAMES,
@@ -40,7 +41,7 @@ class MMAction(Format):
 
     Or the names of the backbone alone, without prefix. What tensors do not
     tell is read from the config that is kept in ``meta``; as data, it is not
-    run.
+    run. Positions that are missing are the sine-cosine table.
     """
 
     name = 'mmaction'
@@ -90,6 +91,7 @@ class MMAction(Format):
         spec = encoder_spec(raw, tensors, hints)
         eps = _dict(backbone, 'norm_cfg').get('eps', spec.norm_eps)
         preprocessor = _dict(model, 'data_preprocessor')
+        _add_tables(tensors, spec.num_tokens)
         return Checkpoint(
             kind=kind,
             tensors=tensors,
@@ -122,15 +124,28 @@ def _prefix(names: Mapping[str, Tensor]) -> str:
     return 'backbone.' if any(n.startswith('backbone.') for n in names) else ''
 
 
+def _add_tables(tensors: dict[str, Tensor], num_tokens: int) -> None:
+    """Add positions that a file lacks: what is not learned need not be."""
+    widths = {'backbone.': 'patch_embed.projection.bias'}
+    widths |= {
+        f'{DECODERS}{name}.': 'norm.bias' for name in _parts(tensors, DECODERS)
+    }
+    for prefix, name in widths.items():
+        width = len(tensors[f'{prefix}{name}'])
+        if f'{prefix}pos_embed' not in tensors:
+            table = position_table(num_tokens, width)
+            tensors[f'{prefix}pos_embed'] = table
+
+
 def _layer(name: str) -> list[str]:
     return [f'{name}.weight', f'{name}.bias']
 
 
 def _encoder_names(names: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
     norm = 'norm' if f'{prefix}norm.weight' in names else 'fc_norm'
-    outer = ['pos_embed', *_layer('patch_embed.projection')]
-    if f'{prefix}{norm}.weight' in names:
-        outer += _layer(norm)
+    outer = _layer('patch_embed.projection')
+    outer += _layer(norm) if f'{prefix}{norm}.weight' in names else []
+    outer += ['pos_embed'] if f'{prefix}pos_embed' in names else []
     blocks = f'{prefix}blocks.'
     return {f'backbone.{name}': f'{prefix}{name}' for name in outer} | (
         name_blocks(
@@ -155,8 +170,9 @@ def _decoder_names(names: Mapping[str, Tensor]) -> dict[str, str]:
     for decoder in _parts(names, DECODERS):
         prefix = f'{DECODERS}{decoder}.'
         if f'{prefix}embed.weight' in names:
-            outer = ['embed.weight', 'mask_token', 'pos_embed']
-            found += [f'{prefix}{n}' for n in outer + _layer('norm')]
+            outer = ['embed.weight', 'mask_token', *_layer('norm')]
+            outer += ['pos_embed'] if f'{prefix}pos_embed' in names else []
+            found += [f'{prefix}{name}' for name in outer]
             blocks = f'{prefix}blocks.'
             found += name_blocks(
                 blocks,

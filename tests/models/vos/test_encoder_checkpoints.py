@@ -118,7 +118,8 @@ def test_checkpoint_with_other_names(tmp_path):
     with pytest.raises(CheckpointError) as error:
         load_checkpoint(source, str(tmp_path / 'other.pth'))
     count = len(state_dict)
-    assert f'lacks {count} of {count} tensors' in str(error.value)
+    # The positions are a table, and need not be there.
+    assert f'lacks {count - 1} of {count} tensors' in str(error.value)
     assert 'backbone.' in str(error.value)
     assert 'It holds encoder.' in str(error.value)
 
