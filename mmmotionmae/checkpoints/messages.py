@@ -50,8 +50,8 @@ def suggest_remedy(
     form, kind = found
     if form.name != 'mmaction':
         return (
-            f' It looks like {form.title} ({kind}): convert it, '
-            f'{CONVERTER} {source} OUT.pth'
+            f' It looks like {form.title} ({kind}): convert it with '
+            f'`{CONVERTER} {source} OUT.pth`.'
         )
     text = f' It looks like MMAction2 ({kind}).'
     given = {name.startswith('backbone.') for name in tensors}
@@ -108,8 +108,8 @@ def explain_shapes(
         text += (
             ': give model.backbone the num_frames, img_size, tubelet_size and '
             'patch_size that it was trained with, or fit it to other clips: '
-            f'{CONVERTER} {source} OUT.pth --num-frames T --img-size S '
-            '--tubelet-size T.'
+            f'`{CONVERTER} {source} OUT.pth --num-frames T --img-size S '
+            '--tubelet-size P`.'
         )
     else:
         text += (

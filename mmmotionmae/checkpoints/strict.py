@@ -126,9 +126,9 @@ def load_strictly(
     ]
     if problems:
         raise CheckpointError(
-            f'{source} does not fit {_describe(model)}: it '
-            f'{" and ".join(problems)}.'
-            f'{suggest_remedy(tensors, source, prefix, missing)}'
+            f'{source} does not fit {_describe(model)}.'
+            f'{suggest_remedy(tensors, source, prefix, missing)} '
+            f'It {" and ".join(problems)}.'
         )
     wrong = [n for n in shared if tensors[n].shape != own[n].shape]
     if wrong:

@@ -93,7 +93,9 @@ def load_checkpoints_safely() -> None:
     ) -> Any:
         if osp.isdir(filename):
             raise CheckpointError(
-                f'{filename} is a folder; a checkpoint file is needed.'
+                f'{filename} is a folder; a checkpoint file is needed '
+                '(tools/convert/convert_checkpoint.py makes one of a folder '
+                'of Hugging Face).'
             )
         try:
             if str(filename).endswith('.safetensors'):

@@ -11,6 +11,7 @@ from conftest import TINY_BACKBONE
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.runner import Runner, load_checkpoint
+from safetensors.torch import save_file
 
 from mmmotionmae.checkpoints import CheckpointError, load_strictly
 from mmmotionmae.checkpoints import strict as strict_loading
@@ -372,3 +373,17 @@ def test_needs_are_given_back_after_an_error():
             },
             'an encoder',
         )
+
+
+@pytest.mark.parametrize(
+    'load', [call_load_checkpoint, test_with_load_from, use_init_cfg]
+)
+def test_safetensors(load, tmp_path):
+    source, model = randomize(recognizer()), recognizer()
+    path = tmp_path / 'a.safetensors'
+    save_file(source.state_dict(), path)
+    load(model, str(path), tmp_path)
+    assert equal(source.backbone.state_dict(), model.backbone.state_dict())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match='readable safetensors'):
+        load(recognizer(), str(path), tmp_path)
