@@ -39,6 +39,22 @@ def resize_checkpoint(
 
     Raises:
         CheckpointError: If frames or size do not divide evenly into tubelets.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> from mmmotionmae.checkpoints import (
+        ...     describe_checkpoint, read_checkpoint, write_checkpoint)
+        >>> from mmmotionmae.models import MotionMAEViT
+        >>> vit = MotionMAEViT(
+        ...     num_frames=4, embed_dims=192, depth=1, num_heads=3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(vit.state_dict(), f'{folder}/a.pth')
+        ...     checkpoint = read_checkpoint(f'{folder}/a.pth')
+        ...     longer = resize_checkpoint(checkpoint, num_frames=16)
+        ...     file = write_checkpoint(longer, f'{folder}/b.safetensors')
+        ...     checkpoint = read_checkpoint(file)
+        >>> print(describe_checkpoint(checkpoint).splitlines()[2])
+        clips: 16 frames of 224 x 224, in tubelets of 2 x 16 x 16: 1568 tokens
     """
     old = checkpoint.encoder
     new = replace(

@@ -87,6 +87,21 @@ def export_model(
         UsageError: If there is a file already, the file would be of no known
             kind, something does not fit the model, a package is missing, or
             the file does not compute what the model does.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> from mmmotionmae.models import MotionMAEViT
+        >>> vit = MotionMAEViT(
+        ...     img_size=32, patch_size=8, embed_dims=16, depth=1,
+        ...     num_heads=2, num_frames=8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f'{folder}/vit.pt2'
+        ...     exported = export_model(vit, file, 'pooled', uint8=True)
+        ...     module = torch.export.load(file).module()
+        >>> exported.difference < 1e-4
+        True
+        >>> module(torch.zeros(3, 3, 8, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([3, 16])
     """
     path = Path(path)
     check_target(path, overwrite)
