@@ -360,19 +360,23 @@ def test_message_hub_takes_another_hub():
     assert target.get_scalar('train/loss').current() == 1 / 5
 
 
-def test_failed_write_leaves_the_old_file(tmp_path):
+@pytest.mark.parametrize(
+    'name, kind', [('put', bytes), ('put_text', bytes.decode)]
+)
+def test_failed_write_leaves_the_old_file(name, kind, tmp_path):
     backend, file = LocalBackend(), tmp_path / 'new' / 'epoch_1.pth'
-    backend.put(b'old' * 100, file)
+    put = getattr(backend, name)
+    put(kind(b'old' * 100), file)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:  # as on a full disk: part of the bytes are written
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         with pytest.raises(OSError, match='File too large'):
-            backend.put(b'new' * 10000, file)
+            put(kind(b'new' * 10000), file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == b'old' * 100
     assert os.listdir(file.parent) == ['epoch_1.pth']
-    backend.put(b'new', str(file))
+    put(kind(b'new'), str(file))
     assert file.read_bytes() == b'new'
     assert os.listdir(file.parent) == ['epoch_1.pth']
 

@@ -128,28 +128,36 @@ def save_plain_checkpoints() -> None:
 
 @once
 def write_files_atomically() -> None:
-    """MMEngine writes checkpoints in place.
+    """MMEngine writes files in place.
 
-    A run that is killed while it writes leaves a truncated file, on which
-    ``--resume`` then fails. The bytes go to a temporary name first.
+    A run that is killed while it writes leaves a truncated checkpoint, on
+    which ``--resume`` then fails; and after a test all processes write the
+    metrics to the same file at once, which mixes them up. What is written
+    goes to a temporary name first.
 
-    Remove when: ``LocalBackend.put`` renames.
+    Remove when: ``LocalBackend`` renames.
     """
     from mmengine.fileio import LocalBackend
 
-    put = LocalBackend.put
+    def atomically(put: Any) -> Any:
+        @wraps(put)
+        def put_atomically(
+            self: LocalBackend,
+            obj: Any,
+            filepath: str | Path,
+            *args: Any,
+            **kwargs: Any,
+        ) -> None:
+            temporary = f'{filepath}.{os.getpid()}.tmp'
+            try:
+                put(self, obj, temporary, *args, **kwargs)
+                os.replace(temporary, filepath)
+            except BaseException:
+                if osp.exists(temporary):
+                    os.remove(temporary)
+                raise
 
-    @wraps(put)
-    def put_atomically(
-        self: LocalBackend, obj: bytes, filepath: str | Path
-    ) -> None:
-        temporary = f'{filepath}.{os.getpid()}.tmp'
-        try:
-            put(self, obj, temporary)
-            os.replace(temporary, filepath)
-        except BaseException:
-            if osp.exists(temporary):
-                os.remove(temporary)
-            raise
+        return put_atomically
 
-    LocalBackend.put = put_atomically
+    LocalBackend.put = atomically(LocalBackend.put)
+    LocalBackend.put_text = atomically(LocalBackend.put_text)
