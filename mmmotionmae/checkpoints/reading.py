@@ -116,7 +116,12 @@ def _read_file(path: Path) -> RawCheckpoint:
 def _read_folder(folder: Path) -> RawCheckpoint:
     last = folder / 'last_checkpoint'
     if last.is_file() and not (folder / 'config.json').is_file():
-        return read_raw(last.read_text().strip())
+        path = Path(last.read_text().strip())
+        # It names the file as seen from where the training was started.
+        path = path if path.is_file() else folder / path.name
+        if not path.is_file():
+            raise CheckpointError(f'{last} names {path}, which is missing.')
+        return read_raw(path)
     for name in ('model.safetensors', 'pytorch_model.bin'):
         index = folder / f'{name}.index.json'
         if (folder / name).is_file():

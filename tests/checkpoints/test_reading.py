@@ -204,6 +204,13 @@ def test_work_dir_is_its_last_checkpoint(tiny_model, tmp_path):
     path = save_run(tiny_model(), tmp_path / 'epoch_3.pth')
     (tmp_path / 'last_checkpoint').write_text(f'{path}\n')
     assert read_raw(tmp_path).source == str(path)
+    for text in ('epoch_4.pth', ''):
+        (tmp_path / 'last_checkpoint').write_text(text)
+        with pytest.raises(CheckpointError, match='which is missing'):
+            read_raw(tmp_path)
+    # A work dir that was moved, or is looked at from another folder.
+    (tmp_path / 'last_checkpoint').write_text('work_dirs/x/epoch_3.pth')
+    assert read_raw(tmp_path).source == str(path)
 
 
 def test_folder_in_shards(tiny_model, tmp_path):
