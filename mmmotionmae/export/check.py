@@ -13,11 +13,17 @@ from .program import load_program
 Run = Callable[[Tensor], Tensor]
 
 
-def open_onnx(path: Path) -> Run:
-    """Load an ONNX file; it runs in onnxruntime on the CPU."""
+def open_onnx(path: Path, num_threads: int = 0) -> Run:
+    """Load an ONNX file; it runs in onnxruntime on the CPU.
+
+    Args:
+        path: The file.
+        num_threads: Of each operator. 0: one for each core.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(
         path, options, providers=['CPUExecutionProvider']

@@ -80,6 +80,7 @@ def test_a_process_that_dies():
 def _own_pool(folder, seconds):
     """A process, in a group of its own, that waits for two others."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a tool may have its own
     pool = ScoringPool(2)
     for name in 'ab':
         pool.submit(name, partial(_leave_note, Path(folder), seconds))
