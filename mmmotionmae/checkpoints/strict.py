@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..compat import CheckpointError
 from .messages import explain_shapes, list_names, suggest_remedy
+from .run_settings import part_of_settings, read_model_config
 from .specs import is_position_table
 from .tensors import unwrap_tensors
 
@@ -169,9 +170,11 @@ def load_content(
 
     Raises:
         CheckpointError: If there are no weights, or none with the prefix, or
-            they do not fit.
+            they do not fit, or are of another number of attention heads,
+            which only the config in the file tells.
     """
-    tensors, _ = unwrap_tensors(content, source)
+    tensors, settings = unwrap_tensors(content, source)
+    _check_heads(model, settings, source)
     for pattern, replacement in revise_keys:
         tensors = {
             re.sub(pattern, replacement, name): tensor
@@ -191,6 +194,21 @@ def load_content(
             )
         tensors = found
     load_strictly(model, tensors, source, needs)
+
+
+def _check_heads(
+    model: nn.Module, settings: Mapping[str, Any], source: str
+) -> None:
+    config = read_model_config(settings)
+    given = part_of_settings(config, 'backbone').get('num_heads')
+    for module in unwrap_model(model).modules():
+        if isinstance(module, VisionTransformer) and isinstance(given, int):
+            own = module.blocks[0].attn.num_heads
+            if own != given:
+                raise CheckpointError(
+                    f'{source} was trained with {given} attention heads, the '
+                    f'model has {own}: set model.backbone.num_heads={given}.'
+                )
 
 
 def _describe(model: nn.Module) -> str:

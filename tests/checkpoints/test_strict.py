@@ -235,6 +235,23 @@ def test_refused(load, name, tiny_model, tmp_path):
     assert all(v.abs().max() < 100 for v in model.state_dict().values())
 
 
+@pytest.mark.parametrize('load', [*FOR_TRAINING, *FOR_ALL])
+def test_other_attention_heads(load, tiny_model, tmp_path):
+    """No tensor tells, but the config of the run does."""
+    source = recognizer() if load in FOR_ALL else tiny_model()
+    path = tmp_path / 'a.pth'
+    for heads in (4, 2):
+        cfg = f'model = dict(backbone=dict(num_heads={heads}))'
+        content = dict(state_dict=source.state_dict(), meta=dict(cfg=cfg))
+        torch.save(content, path)
+        if heads == 4:
+            with pytest.raises(CheckpointError, match='num_heads=4') as error:
+                load(recognizer(), str(path), tmp_path)
+            assert str(path) in str(error.value)
+        elif load is not resume_training:
+            load(recognizer(), str(path), tmp_path)
+
+
 def test_head_for_other_classes(tmp_path):
     path = save(recognizer(7).state_dict(), tmp_path / 'a.pth')
     model = recognizer(5)

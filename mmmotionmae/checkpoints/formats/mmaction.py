@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...compat import CheckpointError
 from ..building import model_config
-from ..config_text import parse_config_text
+from ..run_settings import part_of_settings, read_model_config
 from ..specs import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -77,8 +77,8 @@ class MMAction(Format):
         tensors = translate(
             raw, names, f'an {self.title} checkpoint ({kind})', explained
         )
-        model = _model_config(raw.settings)
-        backbone = _dict(model, 'backbone')
+        model = read_model_config(raw.settings)
+        backbone = part_of_settings(model, 'backbone')
         if backbone:
             hints = replace(
                 hints,
@@ -89,8 +89,8 @@ class MMAction(Format):
                 or backbone.get('img_size'),
             )
         spec = encoder_spec(raw, tensors, hints)
-        eps = _dict(backbone, 'norm_cfg').get('eps', spec.norm_eps)
-        preprocessor = _dict(model, 'data_preprocessor')
+        eps = part_of_settings(backbone, 'norm_cfg').get('eps', spec.norm_eps)
+        preprocessor = part_of_settings(model, 'data_preprocessor')
         _add_tables(tensors, spec.num_tokens)
         return Checkpoint(
             kind=kind,
@@ -205,30 +205,13 @@ def _classifier_names(raw: RawCheckpoint) -> dict[str, str]:
     return {name: name for name in head}
 
 
-def _model_config(settings: dict[str, Any]) -> dict[str, Any]:
-    """The config of the model, as plain data; empty if there is none."""
-    meta = _dict(settings, 'meta')
-    if 'model' in meta:
-        return _dict(meta, 'model')
-    text = meta.get('cfg')
-    if not isinstance(text, str):
-        return {}
-    try:
-        return _dict(parse_config_text(text), 'model')
-    except ValueError:  # another way to write a config
-        return {}
-
-
-def _dict(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A part of what a file says of itself; empty if it is no such thing."""
-    value = settings.get(name)
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
 def _decoder_spec(
     raw: RawCheckpoint, model: dict[str, Any], hints: Hints
 ) -> DecoderSpec:
-    neck, head = _dict(model, 'neck'), _dict(model, 'head')
+    neck, head = (
+        part_of_settings(model, 'neck'),
+        part_of_settings(model, 'head'),
+    )
     decoders = _parts(raw.tensors, DECODERS)
     prefix = f'{DECODERS}{decoders[0]}.'
     width = raw.tensors[f'{prefix}mask_token'].shape[-1]
@@ -236,8 +219,8 @@ def _decoder_spec(
     heads = hints.decoder_num_heads
     if neck:
         heads = heads or neck.get('num_heads', 6)
-    preprocessor = _dict(model, 'data_preprocessor')
-    difference = _dict(preprocessor, 'frame_difference')
+    preprocessor = part_of_settings(model, 'data_preprocessor')
+    difference = part_of_settings(preprocessor, 'frame_difference')
     targets = _parts(raw.tensors, PREDICTORS)
     return DecoderSpec(
         embed_dims=width,
@@ -260,7 +243,7 @@ def _decoder_spec(
 def _classes(
     settings: dict[str, Any], tensors: dict[str, Tensor]
 ) -> tuple[str, ...] | None:
-    meta = _dict(_dict(settings, 'meta'), 'dataset_meta')
+    meta = part_of_settings(part_of_settings(settings, 'meta'), 'dataset_meta')
     classes = meta.get('classes') or meta.get('CLASSES') or ()
     weight = tensors.get(f'{CLASSIFIER}weight')
     if weight is None or len(classes) != len(weight):
