@@ -16,8 +16,8 @@ from torch import nn
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.command_line import run_tool
-from mmmotionmae.compat import CheckpointError
 from mmmotionmae.export.program import load_program
+from mmmotionmae.utils.errors import CheckpointError
 
 sys.path.insert(0, str(ROOT / 'tools' / 'convert'))
 

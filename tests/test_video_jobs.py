@@ -12,13 +12,13 @@ import time
 import pytest
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.video_jobs import (
+from mmmotionmae.apis.command_line import (
     add_job_arguments,
     run_job_tool,
-    run_jobs,
     whole,
 )
-from mmmotionmae.datasets.readers import VideoError
+from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.processes import run_jobs
 
 
 def work(job):

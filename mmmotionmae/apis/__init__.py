@@ -1,7 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from ..utils.errors import UsageError
 from .features import evaluate_features, extract_features, read_features
 from .inferencers import MotionMAEInferencer
-from .launch import UsageError, build_runner, load_config
+from .launch import build_runner, load_config
 from .pretrained import load_pretrained
 
 __all__ = [

@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """What ``tools/train.py`` and ``test.py`` do about videos that are bad."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,19 +9,18 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..datasets import TooManyBadVideosError
-from ..datasets.sequences import SequenceError
 from ..engine.hooks.bad_videos_hook import (
     FILENAME,
     add_to_list,
     robust_datasets,
 )
-from ..errors import UsageError
-from ..evaluation import ScoringError
-
-_DEATH = re.compile(
-    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?([^.]*)'
+from ..utils.errors import (
+    ScoringError,
+    SequenceError,
+    TooManyBadVideosError,
+    UsageError,
 )
+from ..utils.processes import find_loader_death
 
 
 def leave_out_bad_videos(cfg: Config) -> None:
@@ -71,10 +69,10 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
             text = text.splitlines()[-1].partition('Error: ')[2]
         raise UsageError(text) from error
     except RuntimeError as error:
-        death = _DEATH.search(str(error))
+        death = find_loader_death(error)
         if death is None:
             raise
-        pids = {int(pid) for pid in death[1].split(',')}
+        pids, end = death
         videos = [
             video
             for dataset in _datasets(runner)
@@ -83,12 +81,12 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
         ]
         if not videos:
             raise
-        reason = f'its loader process died ({death[2].strip()})'
+        reason = f'its loader process died ({end})'
         path = Path(runner.work_dir) / FILENAME
         add_to_list(path, dict.fromkeys(videos, reason))
         raise UsageError(
             'A process of the data loader has died '
-            f'({death[2].strip()}) while reading '
+            f'({end}) while reading '
             f'{", ".join(map(repr, videos))}. Take it off the list, or try '
             'another decoder, and go on with --resume.'
         ) from error

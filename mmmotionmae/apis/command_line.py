@@ -9,14 +9,12 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from ..compat import (
-    CheckpointError,
-    end_process,
-    leave_process_group,
-    trust_checkpoints,
+from ..compat import end_process, leave_process_group, trust_checkpoints
+from ..utils.errors import (
+    MMMotionMAEError,
+    UsageError,
 )
-from ..datasets.annotation import AnnotationError
-from .launch import UsageError, load_config
+from .launch import load_config
 
 # Arguments of `read_checkpoint`, and what they are.
 HINTS = dict(
@@ -124,13 +122,61 @@ def run_tool(tool: Callable[[], object]) -> int:
     try:
         tool()
     except (
-        AnnotationError,
-        CheckpointError,
         FileNotFoundError,
-        UsageError,
+        MMMotionMAEError,
     ) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if leave_process_group():
         end_process()
     return 0
+
+
+def add_job_arguments(
+    parser: argparse.ArgumentParser, time_limit: float
+) -> None:
+    """Add ``--num-workers`` and ``--time-limit``, with this default."""
+    parser.add_argument(
+        '--num-workers',
+        type=whole(1),
+        default=len(os.sched_getaffinity(0)),
+        metavar='N',
+        help='videos at a time (default: one for each CPU, %(default)s)',
+    )
+    parser.add_argument(
+        '--time-limit',
+        type=_seconds,
+        default=time_limit,
+        metavar='SECONDS',
+        help='a video that takes longer is given up as bad '
+        '(default: %(default)g)',
+    )
+
+
+def _seconds(text: str) -> float:
+    if not 0 < float(text) < float('inf'):
+        raise argparse.ArgumentTypeError('must be above 0')
+    return float(text)
+
+
+def run_job_tool(tool: Callable[[], object]) -> int:
+    """Run a tool that can be interrupted and called again.
+
+    Returns:
+        The exit code: 0; 2 after a user's mistake; 130 after Ctrl-C.
+    """
+
+    def run() -> None:
+        try:
+            tool()
+        except OSError as error:  # such as a folder without write permission
+            raise UsageError(str(error)) from error
+
+    try:
+        return run_tool(run)
+    except KeyboardInterrupt:
+        print(
+            '\ninterrupted; the same command goes on from here',
+            file=sys.stderr,
+        )
+        return 130

@@ -14,7 +14,7 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..errors import UsageError
+from ..utils.errors import UsageError
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.result_card import find_differences, hash_file
-from ..fileio import complete_file
+from ..utils.errors import UsageError
+from ..utils.files import complete_file
+from ..utils.provenance import find_differences, hash_file
 from .command_line import add_common_arguments
-from .launch import UsageError, load_config
+from .launch import load_config
 
 FILE = 'result.json'
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
-from ..errors import UsageError
+from ..utils.errors import UsageError
 
 
 def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Checkpoints of all formats: read, convert, resize, load, write."""
 
-from ..compat import CheckpointError
+from ..utils.errors import CheckpointError
 from .building import build_model, model_config
 from .description import describe_checkpoint
 from .formats import FORMATS

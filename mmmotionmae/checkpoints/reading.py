@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..compat import CheckpointError
+from ..utils.errors import CheckpointError
 from .formats import FORMATS, recognise
 from .safetensors_file import read_safetensors
 from .specs import Checkpoint, Hints, RawCheckpoint

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..compat import CheckpointError
-from ..fileio import complete_file
+from ..utils.errors import CheckpointError
+from ..utils.files import complete_file
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-from ..compat import CheckpointError
+from ..utils.errors import CheckpointError
 from .messages import explain_shapes, list_names, suggest_remedy
 from .run_settings import part_of_settings, read_model_config
 from .specs import is_position_table

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..compat import CheckpointError
+from ..utils.errors import CheckpointError
 
 # Where the tensors lie in the files of MMEngine, MAE and VideoMAE, DeepSpeed
 # and PySlowFast.

@@ -11,8 +11,9 @@ Two defects are mended by the version ranges in ``setup.cfg`` alone:
 NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
 """
 
+from ..utils.errors import CheckpointError
 from . import configs, drawing, loading, packages, running, saving
-from .loading import CheckpointError, trust_checkpoints
+from .loading import trust_checkpoints
 from .running import end_process, leave_process_group
 from .saving import to_plain
 

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
-from .loading import CheckpointError, is_trusted
-from .once import once
+from ..utils.errors import CheckpointError
+from ..utils.patching import once
+from .loading import is_trusted
 
 
 @once

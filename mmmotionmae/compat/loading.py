@@ -18,12 +18,8 @@ import torch
 from torch import nn
 from torch.serialization import safe_globals
 
-from .once import once
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint file that cannot, or must not, be loaded."""
-
+from ..utils.errors import CheckpointError
+from ..utils.patching import once
 
 # What official VideoMAE and MAE files hold beside tensors: the arguments of
 # the run. To rebuild these sets attributes, or joins a path, and no more.

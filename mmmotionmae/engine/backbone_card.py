@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.runner import Runner
 
 from ..models import MotionMAE
-from .result_card import circumstances, hash_file, unwrap
+from ..utils.provenance import circumstances, hash_file, unwrap
 
 
 def make_backbone_card(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.safetensors_file import write_safetensors
-from ..fileio import complete_file, set_aside
+from ..utils.files import complete_file, set_aside
 
 FORMATS = ('pth', 'safetensors')
 PREFIX = 'backbone.'

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..fileio import complete_file
+from ..utils.files import complete_file
 from .functional.davis import FloatArray, ObjectScores, Statistics
 from .masks import MEASURES, SequenceScores, object_measures, summarize
 

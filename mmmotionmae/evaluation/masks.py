@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..datasets.sequences import DAVISDataset, object_ids, read_mask
+from ..utils.processes import ScoringPool
 from .functional.davis import ObjectScores, evaluate_sequence
-from .pool import ScoringPool
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..engine.result_card import hash_file
-from ..errors import UsageError
+from ..utils.errors import UsageError
+from ..utils.provenance import hash_file
 from ..version import __version__
 from .check import largest_difference, open_onnx, open_program
 from .clip_model import ClipModel

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
-from ..errors import UsageError
+from ..utils.errors import UsageError
 
 WEIGHTS_SUFFIX = '.data'
 

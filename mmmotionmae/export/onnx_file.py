@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import UsageError
+from ..utils.errors import UsageError
 
 # Newer ones hold nothing that these networks need. 20 is the first that has
 # GELU; 23 the first that has attention.

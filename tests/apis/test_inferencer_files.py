@@ -20,7 +20,7 @@ from mmmotionmae.apis.inferencers import (
     loading,
     steps,
 )
-from mmmotionmae.compat import CheckpointError
+from mmmotionmae.utils.errors import CheckpointError
 
 # What the tensors of a tiny network do not tell.
 HINTS = dict(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.datasets.sequences import write_mask
-from mmmotionmae.evaluation import ScoringError, score_davis
+from mmmotionmae.evaluation import score_davis
 from mmmotionmae.evaluation.davis_report import (
     format_table,
     list_oddities,
@@ -26,6 +26,7 @@ from mmmotionmae.evaluation.masks import (
     resize_nearest,
     summarize,
 )
+from mmmotionmae.utils.errors import ScoringError
 
 TOOL = Path(__file__).parents[2] / 'tools/analysis/evaluate_davis.py'
 

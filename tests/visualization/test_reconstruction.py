@@ -8,6 +8,7 @@ import torch
 from conftest import as_batch, tube_mask
 from PIL import Image
 
+from mmmotionmae.utils.video_files import write_gif
 from mmmotionmae.visualization import (
     draw_film,
     draw_sheet,
@@ -20,7 +21,6 @@ from mmmotionmae.visualization import (
     reconstruction_rows,
     statistics_note,
 )
-from mmmotionmae.visualization.video import write_gif
 
 STRIP, GAP = 28, 4  # of captions, between frames
 

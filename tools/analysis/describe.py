@@ -32,7 +32,7 @@ from mmengine.registry import init_default_scope
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import load_config
 from mmmotionmae.apis.command_line import run_tool
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -21,7 +21,7 @@ from mmmotionmae.datasets.annotation import (
     read_video_list,
 )
 from mmmotionmae.datasets.readers import list_frames
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 class Entry(NamedTuple):

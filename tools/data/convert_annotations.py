@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.command_line import run_tool
 from mmmotionmae.datasets.annotation import find_videos
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 class Clip(NamedTuple):

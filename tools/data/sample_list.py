@@ -18,7 +18,7 @@ from mmmotionmae.datasets.annotation import (
     read_frame_list,
     read_video_list,
 )
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 class Entry(NamedTuple):

@@ -24,7 +24,7 @@ import segmentation
 from jobs import ROOT, DemoError, Job, Results, Stage, train_job
 
 from mmmotionmae.apis.tool_runs import last_checkpoint
-from mmmotionmae.fileio import set_aside
+from mmmotionmae.utils.files import set_aside
 
 CONFIGS = Path('configs/demo')
 MOTIONMAE = 'pixels + motion (MotionMAE)'
@@ -208,7 +208,7 @@ def reconstructions(
     from mmengine.runner import load_checkpoint
 
     from mmmotionmae.apis import load_config
-    from mmmotionmae.engine.samplers import SampleIndex
+    from mmmotionmae.utils.seeding import SampleIndex
     from mmmotionmae.visualization import reconstruct
 
     init_default_scope('mmaction')

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 from mmmotionmae.visualization import draw, motion_to_rgb
 
 matplotlib.use('Agg')

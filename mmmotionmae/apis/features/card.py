@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...engine.result_card import (
+from ...utils.provenance import (
     as_read,
     circumstances,
     find_differences,

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UsageError
 from ...evaluation.functional.knn import knn_scores
 from ...evaluation.functional.linear_probe import linear_probe
+from ...utils.errors import UsageError
 
 METHODS = ('knn', 'linear')
 NEIGHBOURS = (10, 20, 100, 200)  # DINO's

@@ -16,7 +16,6 @@ from mmaction.models.data_preprocessors import ActionDataPreprocessor
 from mmengine.device import get_device
 from torch import Tensor
 
-from ...errors import UsageError
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import (
     POOLINGS,
@@ -27,6 +26,7 @@ from ...models.utils.vit_features import (
     trained_grid,
     tubelet_of,
 )
+from ...utils.errors import UsageError
 from .model import Encoder
 
 VIEWS = ('mean', 'all')

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UsageError
 from ...evaluation.functional.linear_probe import STRENGTHS
 from ...evaluation.functional.top_k import describe_accuracy
-from ...fileio import complete_file
+from ...utils.errors import UsageError
+from ...utils.files import complete_file
 from ...version import __version__
 from .classifiers import (
     METHODS,

@@ -11,9 +11,9 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
-from ...engine.result_card import find_differences
-from ...errors import UsageError
 from ...models.utils.vit_features import trained_grid, tubelet_of
+from ...utils.errors import UsageError
+from ...utils.provenance import find_differences
 from .card import make_card
 from .encoder import ClipEncoder, FeatureSettings
 from .files import (

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UsageError
-from ...fileio import complete_file
+from ...utils.errors import UsageError
+from ...utils.files import complete_file
 
 SUFFIXES = ('.npy', '.h5')
 _COPY_BYTES = 2**24  # at a time, from one file to another

@@ -12,8 +12,7 @@ import numpy as np
 
 from ...datasets import RobustVideoDataset
 from ...datasets.annotation import VIDEO_EXTENSIONS
-from ...datasets.readers import VideoError
-from ...errors import UsageError
+from ...utils.errors import UsageError, VideoError
 
 
 class ClipDataset(RobustVideoDataset):

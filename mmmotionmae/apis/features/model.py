@@ -9,8 +9,8 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmaction.models.data_preprocessors import ActionDataPreprocessor
 from torch import Tensor, nn
 
-from ...engine.result_card import unwrap
-from ...errors import UsageError
+from ...utils.errors import UsageError
+from ...utils.provenance import unwrap
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)

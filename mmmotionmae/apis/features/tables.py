@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UsageError
+from ...utils.errors import UsageError
 from .card import compare_kinds
 from .files import Features, read_features
 

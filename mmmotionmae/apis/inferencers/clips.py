@@ -12,10 +12,10 @@ from mmaction.registry import TRANSFORMS
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
-from ...datasets.readers import READERS, VideoError
-from ...errors import UsageError
+from ...datasets.readers import READERS
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import trained_grid, tubelet_of
+from ...utils.errors import UsageError, VideoError
 from ..features.inputs import make_pipeline
 from .inputs import VideoInput
 

@@ -13,7 +13,7 @@ import torch
 
 from ...datasets.annotation import find_frame_folders, find_videos
 from ...datasets.readers import IMAGE_EXTENSIONS
-from ...errors import UsageError
+from ...utils.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from ...checkpoints import Hints, read_checkpoint
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError, UsageError
 from ..features.model import Encoder, find_encoder
-from ..launch import UsageError, load_config
+from ..launch import load_config
 from ..pretrained import load_pretrained
 
 CONFIG_EXTENSIONS = ('.py', '.json', '.yaml', '.yml')

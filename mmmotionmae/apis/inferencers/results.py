@@ -7,8 +7,8 @@ from typing import Any
 import mmengine
 from mmaction.structures import ActionDataSample
 
-from ...errors import UsageError
-from ...fileio import complete_file
+from ...utils.errors import UsageError
+from ...utils.files import complete_file
 
 # Fields of a sample: tensors whose first dimension is the clip.
 ARRAYS = (

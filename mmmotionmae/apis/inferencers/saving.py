@@ -12,14 +12,14 @@ import numpy.typing as npt
 from mmaction.structures import ActionDataSample
 from PIL import Image
 
-from ...errors import UsageError
-from ...fileio import complete_file
+from ...utils.errors import UsageError
+from ...utils.files import complete_file
+from ...utils.video_files import video_writer, write_gif
 from ...visualization.reconstruction_sheet import (
     draw_film,
     draw_sheet,
     reconstruction_rows,
 )
-from ...visualization.video import video_writer, write_gif
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -18,8 +18,8 @@ from mmengine.logging import print_log
 from PIL import Image
 from torch import Tensor
 
-from ...errors import UsageError
 from ...models import MotionMAE
+from ...utils.errors import UsageError
 from ..features.encoder import ClipEncoder, FeatureSettings
 from .clips import ClipLoader, ClipSettings, clip_size_of
 from .inputs import VideoInput, list_inputs

@@ -8,7 +8,7 @@ from math import isqrt
 
 from torch import Tensor
 
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError
 from ..messages import list_names
 from ..specs import (
     Checkpoint,

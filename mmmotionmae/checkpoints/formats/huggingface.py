@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError
 from ..specs import (
     Checkpoint,
     Hints,

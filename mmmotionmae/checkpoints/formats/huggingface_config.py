@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError
 from ..specs import Checkpoint, Hints, RawCheckpoint
 from .videomae import DECODER
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError
 from ..building import model_config
 from ..run_settings import part_of_settings, read_model_config
 from ..specs import (

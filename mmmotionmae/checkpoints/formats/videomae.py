@@ -7,7 +7,7 @@ from typing import Any
 from einops import rearrange
 from torch import Tensor
 
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError
 from ..specs import (
     Checkpoint,
     DecoderSpec,

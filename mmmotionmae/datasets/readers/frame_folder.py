@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from .base import Frame, VideoError, VideoReader
+from ...utils.errors import VideoError
+from .base import Frame, VideoReader
 
 # Older than 4.11, OpenCV decodes to BGR only.
 _RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)

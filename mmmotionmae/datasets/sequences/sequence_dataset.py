@@ -11,7 +11,7 @@ from typing import Any
 from mmaction.structures import ActionDataSample
 from mmengine.dataset import BaseDataset
 
-from .errors import SequenceError
+from ...utils.errors import SequenceError
 
 
 def list_files(folder: str, extensions: tuple[str, ...]) -> dict[str, str]:

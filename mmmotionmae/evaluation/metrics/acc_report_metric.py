@@ -11,7 +11,7 @@ from mmaction.evaluation import AccMetric, ConfusionMatrix
 from mmaction.registry import METRICS
 from mmengine.logging import MMLogger, print_log
 
-from ...fileio import complete_file, set_aside
+from ...utils.files import complete_file, set_aside
 from ..functional.confidence import wilson_interval
 
 FILENAME = 'per_class.csv'

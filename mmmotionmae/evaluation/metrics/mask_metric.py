@@ -2,7 +2,8 @@
 from pathlib import Path
 
 from ...datasets.sequences import write_mask
-from .sequence_metric import SequenceMetric, complete_folder
+from ...utils.files import complete_folder
+from .sequence_metric import SequenceMetric
 
 
 class MaskMetric(SequenceMetric):

@@ -1,16 +1,13 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import os
-import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
 
-from ..pool import ScoringPool, default_num_workers
+from ...utils.processes import ScoringPool, default_num_workers
 
 
 class SequenceMetric(BaseMetric):
@@ -120,29 +117,3 @@ class SequenceMetric(BaseMetric):
                 'it an out_dir.'
             )
         return self.out_dir
-
-
-@contextmanager
-def complete_folder(path: Path) -> Iterator[Path]:
-    """Let a folder appear under its name only once it is complete.
-
-    Args:
-        path: The folder, replaced if it exists. Missing parent folders are
-            made.
-
-    Yields:
-        A folder to write into. It is renamed at the end, or removed after an
-        error.
-    """
-    # In distributed tests two ranks may have the same sequence.
-    temporary = path.with_name(f'{path.name}.rank{get_rank()}.tmp')
-    shutil.rmtree(temporary, ignore_errors=True)
-    new, old = temporary / 'new', temporary / 'old'
-    new.mkdir(parents=True)
-    try:
-        yield new
-        with suppress(FileNotFoundError):
-            path.rename(old)
-        new.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

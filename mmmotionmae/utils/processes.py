@@ -1,34 +1,61 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Work on many videos, some of which crash or hang the process.
+"""Processes that work and may die: jobs on videos, scores of sequences."""
 
-What ``tools/data/check_videos.py`` and ``resize_videos.py`` have in common.
-"""
-
-import argparse
 import ctypes
 import errno
 import faulthandler
 import multiprocessing
 import os
+import re
 import signal
-import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
 import cv2
 
-from ..datasets.readers import VideoError
-from ..errors import UsageError
-from .command_line import run_tool, whole
+from .errors import ScoringError, UsageError, VideoError
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
 
-# Processes are replaced often and must start fast.
+Score = TypeVar('Score')
+
+# A forked process starts at once; one that imports this package anew takes
+# seconds, for PyTorch. As in the processes of a data loader, threads and
+# devices of the parent are not there: a job may use NumPy and Pillow, but
+# neither PyTorch nor OpenCV's threads.
 _CONTEXT = multiprocessing.get_context('fork')
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What PyTorch says when processes of a data loader have died.
+_LOADER_DEATH = re.compile(
+    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?([^.]*)'
+)
+
+
+def find_loader_death(error: BaseException) -> tuple[set[int], str] | None:
+    """The processes of a data loader whose death an error tells of.
+
+    Returns:
+        Their numbers, and how they ended; None if it is another error.
+    """
+    death = _LOADER_DEATH.search(str(error))
+    if death is None:
+        return None
+    return {int(pid) for pid in death[1].split(',')}, death[2].strip()
+
+
+def _end_with_parent() -> None:
+    """Let this process end when its parent does, also if that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        os._exit(1)
 
 
 def run_jobs(
@@ -164,10 +191,10 @@ def _serve(
     jobs: Sequence[Job],
 ) -> None:
     """What the processes do: jobs, until they are killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _end_with_parent()
     # They come to all processes of a terminal or batch job; the parent knows
     # what to do.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # What they print in a crash, and before, would tear the progress bar.
     faulthandler.disable()
@@ -192,51 +219,110 @@ def _attempt(
         return None, reason, fatal
 
 
-def add_job_arguments(
-    parser: argparse.ArgumentParser, time_limit: float
-) -> None:
-    """Add ``--num-workers`` and ``--time-limit``, with this default."""
-    parser.add_argument(
-        '--num-workers',
-        type=whole(1),
-        default=len(os.sched_getaffinity(0)),
-        metavar='N',
-        help='videos at a time (default: one for each CPU, %(default)s)',
-    )
-    parser.add_argument(
-        '--time-limit',
-        type=_seconds,
-        default=time_limit,
-        metavar='SECONDS',
-        help='a video that takes longer is given up as bad '
-        '(default: %(default)g)',
-    )
+def default_num_workers() -> int:
+    """How many processes score beside a model that runs.
+
+    One CPU is left to the model, and four processes are as fast as any: each
+    scores hundreds of frames a second. The processes of a distributed test on
+    this machine share its CPUs.
+    """
+    num_cpus = len(os.sched_getaffinity(0))
+    share = num_cpus // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return max(0, min(4, share - 1))
 
 
-def _seconds(text: str) -> float:
-    if not 0 < float(text) < float('inf'):
-        raise argparse.ArgumentTypeError('must be above 0')
-    return float(text)
+class ScoringPool(Generic[Score]):
+    """Processes that score sequences while this one goes on.
 
+    They start with the first sequence, and end with this process, whatever
+    ends it.
 
-def run_job_tool(tool: Callable[[], object]) -> int:
-    """Run a tool that can be interrupted and called again.
-
-    Returns:
-        The exit code: 0; 2 after a user's mistake; 130 after Ctrl-C.
+    Args:
+        num_workers: How many; with 0 the work is done in this process.
     """
 
-    def run() -> None:
-        try:
-            tool()
-        except OSError as error:  # such as a folder without write permission
-            raise UsageError(str(error)) from error
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+        self._executor: ProcessPoolExecutor | None = None
+        self._futures: list[Future[Score]] = []
 
+    def submit(self, sequence: str, job: Callable[[], Score]) -> None:
+        """Have a sequence scored.
+
+        Args:
+            sequence: Its name, for errors.
+            job: What to do. It and what it returns must be picklable.
+
+        Raises:
+            ScoringError: If this one, in this process, or an earlier one
+                cannot be scored. All others are then given up.
+        """
+        with self._close_on_error():
+            if self._num_workers:
+                self._futures.append(self._start(sequence, job))
+            else:
+                self._futures.append(Future())
+                self._futures[-1].set_result(_score(sequence, job))
+            for future in self._futures:
+                if future.done():
+                    future.result()
+
+    def _start(self, sequence: str, job: Callable[[], Score]) -> Future[Score]:
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                self._num_workers, _CONTEXT, _begin_to_score
+            )
+        return self._executor.submit(_score, sequence, job)
+
+    def finish(self) -> list[Score]:
+        """Wait for all that was submitted.
+
+        Returns:
+            What the jobs returned, in the order of their submission. After
+            that the pool is as new.
+
+        Raises:
+            ScoringError: If a sequence cannot be scored.
+        """
+        with self._close_on_error():
+            scores = [future.result() for future in self._futures]
+        self.close()
+        return scores
+
+    @contextmanager
+    def _close_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenProcessPool as error:
+            self.close()
+            raise ScoringError(
+                'A process that scores has died, maybe for lack of memory. '
+                'With num_workers=0 there are none.'
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give up what has not begun, and end the processes."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+        self._executor = None
+        self._futures = []
+
+
+def _score(sequence: str, job: Callable[[], Score]) -> Score:
     try:
-        return run_tool(run)
-    except KeyboardInterrupt:
-        print(
-            '\ninterrupted; the same command goes on from here',
-            file=sys.stderr,
-        )
-        return 130
+        return job()
+    except Exception as error:
+        kind = '' if isinstance(error, ValueError) else type(error).__name__
+        raise ScoringError(
+            f'{sequence} cannot be scored: {kind and kind + ": "}{error}'
+        ) from error
+
+
+def _begin_to_score() -> None:
+    _end_with_parent()
+    # What is inherited is meant for the parent. Ctrl-C comes to all.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+"""Video files and animated pictures, written."""
+
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..fileio import complete_file
+from .files import complete_file
 
 UInt8Array = npt.NDArray[np.uint8]
 
 
 @contextmanager
 def video_writer(
-    path: Path, fps: int
+    path: Path, fps: int, crf: int = 18, **options: str
 ) -> Iterator[Callable[[UInt8Array], None]]:
     """Write an H.264 mp4 file (yuv420p) frame by frame.
 
@@ -25,6 +28,8 @@ def video_writer(
     Args:
         path: File to write, replaced if it exists.
         fps: Frames per second.
+        crf: Constant rate factor of x264, 0 (lossless) to 51.
+        **options: Others of x264's.
 
     Yields:
         Takes a frame, RGB, uint8 (H, W, 3). All have one size; where a side
@@ -36,7 +41,7 @@ def video_writer(
                 'libx264',
                 rate=fps,
                 pix_fmt='yuv420p',
-                options={'crf': '18', 'preset': 'veryfast'},
+                options=dict(crf=str(crf), preset='veryfast', **options),
             )
 
             def add_frame(frame: UInt8Array) -> None:
@@ -77,3 +82,42 @@ def write_gif(path: Path, frames: UInt8Array, fps: int) -> None:
             duration=round(1000 / fps),
             loop=0,
         )
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: UInt8Array,
+    fps: int = 12,
+    crf: int = 18,
+) -> None:
+    """Encode frames as an H.264 mp4 file (yuv420p, intra frames only).
+
+    The file appears under its name only once it is complete. Missing parent
+    folders are made.
+
+    Args:
+        path: File to write, replaced if it exists.
+        frames: RGB, uint8 (T, H, W, 3).
+        fps: Frames per second.
+        crf: Constant rate factor of x264, 0 (lossless) to 51.
+
+    Raises:
+        ValueError: Wrong shape or dtype, no frames, or an odd side.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        raise ValueError(
+            'frames must be uint8 (T, H, W, 3), got '
+            f'{frames.dtype} {frames.shape}'
+        )
+    num_frames, height, width = frames.shape[:3]
+    if not num_frames or not height or not width or height % 2 or width % 2:
+        raise ValueError(
+            'yuv420p video needs at least one frame and even '
+            f'sides, got {num_frames} of {width}x{height}'
+        )
+    # Intra frames only (g=1): the residue that an object leaves behind in
+    # predicted frames tells its direction, and with B-frames x264 codes a
+    # video this small differently from run to run.
+    with video_writer(Path(path), fps, crf, g='1', threads='1') as add_frame:
+        for frame in frames:
+            add_frame(frame)

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What made the results of a test: a card to keep beside them."""
+"""Cards that tell what made a result: weights, settings, versions, date."""
 
 import hashlib
 import json

@@ -1,9 +1,14 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+"""Files and folders that appear once they are complete."""
+
 import os
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from mmengine.dist import get_rank
 
 
 @contextmanager
@@ -44,3 +49,29 @@ def set_aside(path: Path) -> Path:
         earlier = path.with_name(f'{name}-{number}')
         number += 1
     return path.rename(earlier)
+
+
+@contextmanager
+def complete_folder(path: Path) -> Iterator[Path]:
+    """Let a folder appear under its name only once it is complete.
+
+    Args:
+        path: The folder, replaced if it exists. Missing parent folders are
+            made.
+
+    Yields:
+        A folder to write into. It is renamed at the end, or removed after an
+        error.
+    """
+    # In distributed tests two ranks may have the same sequence.
+    temporary = path.with_name(f'{path.name}.rank{get_rank()}.tmp')
+    shutil.rmtree(temporary, ignore_errors=True)
+    new, old = temporary / 'new', temporary / 'old'
+    new.mkdir(parents=True)
+    try:
+        yield new
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        new.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Predictions of a test that is not finished, on disk."""
+"""Records of a test that is not finished, on disk."""
 
 import json
 import pickle
@@ -16,8 +16,9 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.structures import BaseDataElement
 
-from ..fileio import complete_file, set_aside
-from .result_card import find_differences
+from .errors import DifferentResultsError
+from .files import complete_file, set_aside
+from .provenance import find_differences
 
 CARD = 'card.json'
 # Before each batch: its length in bytes, and its CRC-32.
@@ -26,10 +27,6 @@ _DTYPES = (  # those that NumPy has, too
     *(torch.float64, torch.float32, torch.float16, torch.bool),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
 )
-
-
-class DifferentResultsError(ValueError):
-    """There are predictions of something else."""
 
 
 class StoredBatch(NamedTuple):

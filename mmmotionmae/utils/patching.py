@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What the mends have in common."""
+"""Patches of other packages: what they have in common."""
 
 import logging
 from collections.abc import Callable
