@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 
 from mmmotionmae.apis import UsageError, launch
-from mmmotionmae.compat import trust_checkpoints
+from mmmotionmae.checkpoints import trust_checkpoints
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'

@@ -26,7 +26,7 @@ from mmmotionmae.apis.features import Features, extract_features
 from mmmotionmae.apis.features.encoder import DTYPES, VIEWS
 from mmmotionmae.apis.inferencers.loading import load_model
 from mmmotionmae.apis.launch import load_config
-from mmmotionmae.compat import trust_checkpoints
+from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.models.utils.vit_features import POOLINGS
 from mmmotionmae.utils.errors import UsageError
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from ..compat import end_process, leave_process_group, trust_checkpoints
+from ..checkpoints import trust_checkpoints
+from ..compat import end_process, leave_process_group
 from ..utils.errors import (
     MMMotionMAEError,
     UsageError,

@@ -1,6 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """A checkpoint, once read: the same for every format."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,3 +206,82 @@ def is_position_table(positions: Tensor) -> bool:
         return False
     table = position_table(*positions.shape[1:])
     return bool((positions.cpu().float() - table).abs().max() < 1e-6)
+
+
+def model_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config of the model that a checkpoint is of.
+
+    Returns:
+        For ``'pretraining'`` a :class:`MotionMAE`, for ``'classifier'`` a
+        ``Recognizer3D`` with a ``TimeSformerHead``; for ``'encoder'`` only
+        the keys ``backbone`` and ``data_preprocessor``.
+    """
+    spec, decoder = checkpoint.encoder, checkpoint.decoder
+    normalisation = dict(mean=[*checkpoint.mean], std=[*checkpoint.std])
+    if decoder is not None:
+        return dict(
+            type='MotionMAE',
+            data_preprocessor=dict(
+                type='MotionMAEDataPreprocessor',
+                frame_difference=dict(
+                    type='FrameDifference', **decoder.frame_difference
+                ),
+                **normalisation,
+            ),
+            backbone=spec.to_config('MotionMAEViT'),
+            neck=dict(
+                type='MotionMAEDecoder',
+                sharing=decoder.sharing,
+                attention=decoder.attention,
+                embed_dims=decoder.embed_dims,
+                depth=decoder.depth,
+                num_heads=decoder.num_heads,
+                mlp_ratio=decoder.mlp_ratio,
+            ),
+            head=dict(
+                type='MotionMAEHead',
+                pixel_weight=float('pixel' in decoder.targets),
+                motion_weight=float('motion' in decoder.targets),
+                pixel_norm=decoder.pixel_norm,
+                motion_norm=decoder.motion_norm,
+            ),
+        )
+    config: dict[str, Any] = dict(
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor',
+            format_shape='NCTHW',
+            **normalisation,
+        ),
+        backbone=spec.to_config(
+            'FusedVisionTransformer' if spec.mean_pooling else 'MotionMAEViT'
+        ),
+    )
+    if checkpoint.kind == 'classifier':
+        config |= dict(
+            type='Recognizer3D',
+            backbone=spec.to_config('FusedVisionTransformer'),
+            cls_head=dict(
+                type='TimeSformerHead',
+                num_classes=checkpoint.num_classes,
+                in_channels=spec.embed_dims,
+                average_clips='prob',
+            ),
+        )
+    return config
+
+
+def list_names(
+    names: Collection[str], total: int | None = None, limit: int = 8
+) -> str:
+    """How many tensors, and which: ``"3 of 9 tensors (a, b, c)"``.
+
+    Args:
+        names: The tensors.
+        total: Of how many. None: ``"3 tensors (a, b, c)"``.
+        limit: How many are named.
+    """
+    shown = [*names][:limit]
+    more = '' if len(names) <= limit else f', and {len(names) - limit} more'
+    of = '' if total is None else f'of {total} '
+    plural = '' if (total or len(names)) == 1 else 's'
+    return f'{len(names)} {of}tensor{plural} ({", ".join(shown)}{more})'

@@ -14,10 +14,10 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from ..utils.errors import CheckpointError
-from .messages import explain_shapes, list_names, suggest_remedy
-from .run_settings import part_of_settings, read_model_config
-from .specs import is_position_table
-from .tensors import unwrap_tensors
+from .files import unwrap_tensors
+from .messages import explain_shapes, suggest_remedy
+from .metadata import part_of_settings, read_model_config
+from .specs import is_position_table, list_names
 
 # Parts that a checkpoint may hold in vain: they belong to another task.
 OTHER_PARTS = ('neck', 'head', 'cls_head', 'roi_head', 'data_preprocessor')

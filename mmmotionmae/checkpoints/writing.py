@@ -11,8 +11,8 @@ import torch
 
 from ..utils.errors import CheckpointError
 from ..utils.files import complete_file
+from .files import write_safetensors
 from .formats import FORMATS
-from .safetensors_file import write_safetensors
 from .specs import Checkpoint, RawCheckpoint
 
 # What the tensors lie under in a .pth file.

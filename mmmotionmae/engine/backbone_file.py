@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints.safetensors_file import write_safetensors
+from ..checkpoints.files import write_safetensors
 from ..utils.files import complete_file, set_aside
 
 FORMATS = ('pth', 'safetensors')

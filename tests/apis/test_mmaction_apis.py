@@ -25,7 +25,7 @@ from mmengine.dataset import Compose
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmmotionmae.compat import loading
+from mmmotionmae.checkpoints import mmengine_loading as loading
 from mmmotionmae.utils.errors import CheckpointError
 from mmmotionmae.utils.video_files import video_writer
 

@@ -22,12 +22,12 @@ from foreign_networks import (
 from safetensors.torch import load_file, save_file
 
 from mmmotionmae.checkpoints import (
-    CheckpointError,
     build_model,
     read_checkpoint,
     resize_checkpoint,
     write_checkpoint,
 )
+from mmmotionmae.utils.errors import CheckpointError
 
 transformers = pytest.importorskip('transformers')
 

@@ -19,11 +19,11 @@ from foreign_networks import (
 )
 
 from mmmotionmae.checkpoints import (
-    CheckpointError,
     build_model,
     read_checkpoint,
     write_checkpoint,
 )
+from mmmotionmae.utils.errors import CheckpointError
 
 VERSIONS = pytest.mark.parametrize('version', ['v1', 'v2'])
 

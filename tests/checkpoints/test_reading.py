@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 
 from mmmotionmae.apis import load_pretrained
 from mmmotionmae.checkpoints import (
-    CheckpointError,
     build_model,
     describe_checkpoint,
     read_checkpoint,
     read_raw,
     write_checkpoint,
 )
+from mmmotionmae.utils.errors import CheckpointError
 
 HINTS = dict(num_heads=2, decoder_num_heads=2, trained_img_size=32)
 

@@ -17,9 +17,9 @@ from mmmotionmae.checkpoints import (
     describe_checkpoint,
     read_checkpoint,
     resize_checkpoint,
+    trust_checkpoints,
     write_checkpoint,
 )
-from mmmotionmae.compat import trust_checkpoints
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -17,7 +17,7 @@ from mmmotionmae.apis.command_line import (
 from mmmotionmae.apis.inferencers import MotionMAEInferencer
 from mmmotionmae.apis.inferencers.clips import MASKS
 from mmmotionmae.apis.inferencers.saving import OUT_TYPES
-from mmmotionmae.compat import trust_checkpoints
+from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.datasets.readers import READERS
 from mmmotionmae.models.heads.motionmae_head import STATISTICS
 

@@ -9,13 +9,13 @@ from math import isqrt
 from torch import Tensor
 
 from ...utils.errors import CheckpointError
-from ..messages import list_names
 from ..specs import (
     Checkpoint,
     EncoderSpec,
     Hints,
     RawCheckpoint,
     is_position_table,
+    list_names,
 )
 
 # Widths of the models in use, whose heads no tensor tells: ViT-S, B, L, H, g,

@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ...utils.errors import CheckpointError
-from ..building import model_config
-from ..run_settings import part_of_settings, read_model_config
+from ..metadata import part_of_settings, read_model_config
 from ..specs import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -17,6 +16,7 @@ from ..specs import (
     DecoderSpec,
     Hints,
     RawCheckpoint,
+    model_config,
     position_table,
 )
 from .base import (

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""The configs that checkpoints hold."""
+"""Configs in checkpoints, read by MMEngine as data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,8 @@ from typing import Any
 
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
-from .loading import is_trusted
+from .metadata import parse_config_text
+from .mmengine_loading import is_trusted
 
 
 @once
@@ -48,8 +49,6 @@ def read_configs_in_checkpoints_safely() -> None:
         self: BaseInferencer, cfg: Any, weights: Any, *args: Any
     ) -> Any:
         if not cfg and weights is not None and not is_trusted():
-            from ..checkpoints.config_text import parse_config_text
-
             content = module._load_checkpoint(weights, map_location='cpu')
             hub = content.get('message_hub') or {}
             text = (hub.get('runtime_info') or {}).get('cfg')
@@ -65,7 +64,7 @@ def read_configs_in_checkpoints_safely() -> None:
                     f'The config in {weights} is not plain data, and '
                     f'reading it would run code: {error}. Name the config '
                     'file, or, if you trust the source of the checkpoint, '
-                    'call mmmotionmae.compat.trust_checkpoints().'
+                    'call mmmotionmae.checkpoints.trust_checkpoints().'
                 ) from error
         return init_model(self, cfg, weights, *args)
 

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What loading a checkpoint may do, and what it must not leave undone."""
+"""MMEngine's loading of checkpoint files, made safe and strict."""
 
 import os
 import os.path as osp
@@ -20,6 +20,8 @@ from torch.serialization import safe_globals
 
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
+from .files import read_safetensors
+from .strict import concerns, load_content, needed_parts
 
 # What official VideoMAE and MAE files hold beside tensors: the arguments of
 # the run. To rebuild these sets attributes, or joins a path, and no more.
@@ -130,7 +132,7 @@ def _explain(filename: str, error: Exception) -> str | None:
             f'{filename} holds {objects} that could run code when '
             'loaded, so it was not loaded. If you trust its source, pass '
             '--trust-checkpoint (in Python: '
-            'mmmotionmae.compat.trust_checkpoints()).'
+            'mmmotionmae.checkpoints.trust_checkpoints()).'
         )
     damaged = (
         refused
@@ -150,8 +152,6 @@ def _explain(filename: str, error: Exception) -> str | None:
 
 def _load_safetensors(filename: str, map_location: Any) -> dict[str, Any]:
     """Such a file as MMEngine knows checkpoints."""
-    from ..checkpoints.safetensors_file import read_safetensors
-
     if not osp.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
     tensors, metadata = read_safetensors(filename)
@@ -189,25 +189,21 @@ def load_weights_strictly() -> None:
         logger: Any = None,
         revise_keys: list = [(r'^module\.', '')],
     ) -> dict:
-        from ..checkpoints import strict as strict_loading
-
-        if strict or not strict_loading.concerns(model):
+        if strict or not concerns(model):
             return load_to_model(
                 model, checkpoint, strict, logger, revise_keys
             )
-        strict_loading.load_content(
+        load_content(
             model, checkpoint, _source_of(checkpoint), revise_keys=revise_keys
         )
         return checkpoint
 
     @wraps(init)
     def init_strictly(self: PretrainedInit, module: nn.Module) -> None:
-        from ..checkpoints import strict as strict_loading
-
-        if not strict_loading.concerns(module):
+        if not concerns(module):
             init(self, module)
             return
-        strict_loading.load_content(
+        load_content(
             module,
             mmengine.runner.CheckpointLoader.load_checkpoint(
                 self.checkpoint, self.map_location
@@ -239,8 +235,6 @@ def _say_what_is_needed(load_or_resume: Any) -> Any:
 
     @wraps(load_or_resume)
     def load(self: Any) -> None:
-        from ..checkpoints.strict import needed_parts
-
         begins = isinstance(self._train_loop, BaseLoop) and not self._resume
         with needed_parts('encoder' if begins else 'all'):
             load_or_resume(self)

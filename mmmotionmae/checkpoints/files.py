@@ -1,24 +1,130 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""From a file or folder to a checkpoint."""
+"""Files and folders of checkpoints, read; safetensors files, also written."""
 
 import json
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.runner import CheckpointLoader
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..utils.errors import CheckpointError
+from ..utils.files import complete_file
 from .formats import FORMATS, recognise
-from .safetensors_file import read_safetensors
 from .specs import Checkpoint, Hints, RawCheckpoint
-from .tensors import unwrap_tensors
+
+# Where the tensors lie in the files of MMEngine, MAE and VideoMAE, DeepSpeed
+# and PySlowFast.
+WRAPPERS = ('state_dict', 'model', 'module', 'model_state')
+
+
+def unwrap_tensors(
+    content: Any, source: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Find the tensors in what a file held.
+
+    Returns:
+        The tensors, without the ``module.`` of data-parallel training, and
+        what lay beside them.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    settings: dict[str, Any] = {}
+    if isinstance(content, Mapping):
+        for name in WRAPPERS:
+            inner = content.get(name)
+            if isinstance(inner, Mapping) and _tensors_of(inner):
+                settings = _arguments(content.get('args'))
+                if isinstance(content.get('meta'), Mapping):
+                    settings['meta'] = dict(content['meta'])
+                content = inner
+                break
+    tensors = _tensors_of(content) if isinstance(content, Mapping) else {}
+    if not tensors:
+        raise CheckpointError(f'{source} holds no weights.')
+    if all(name.startswith('module.') for name in tensors):
+        tensors = {n.removeprefix('module.'): t for n, t in tensors.items()}
+    return tensors, settings
+
+
+def _tensors_of(mapping: Mapping) -> dict[str, Tensor]:
+    return {
+        name: value
+        for name, value in mapping.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+
+
+def _arguments(args: Any) -> dict[str, Any]:
+    """Those of the run: official files hold an ``argparse.Namespace``."""
+    if isinstance(args, Namespace):
+        args = vars(args)
+    return dict(args) if isinstance(args, Mapping) else {}
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read all tensors of a file.
+
+    Returns:
+        The tensors, and the metadata; JSON in it is decoded.
+
+    Raises:
+        CheckpointError: If it is damaged, or a file of another kind.
+    """
+    try:
+        with safe_open(str(path), framework='pt', device='cpu') as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OverflowError, MemoryError) as error:
+        raise CheckpointError(
+            f'{path} is not a readable safetensors file: it is truncated, or '
+            f'a file of another kind ({error}).'
+        ) from error
+    return tensors, {name: _decode(text) for name, text in metadata.items()}
+
+
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]
+) -> None:
+    """Write a file; it appears under its name once it is complete.
+
+    Args:
+        tensors: Any.
+        path: Replaced if it exists.
+        metadata: Text as it is, anything else as JSON.
+    """
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in metadata.items()
+    }
+    # The format takes no views, nor tensors that share memory.
+    plain = {
+        name: tensor.detach()
+        .cpu()
+        .clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    with complete_file(path) as temporary:
+        save_file(plain, str(temporary), {'format': 'pt'} | texts)
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def read_raw(path: str | Path) -> RawCheckpoint:
     """Read the tensors of a file or folder under their own names.
 
-    Nothing in it is run, see :func:`mmmotionmae.compat.trust_checkpoints`.
+    Nothing in it is run, see :func:`trust_checkpoints`.
 
     Args:
         path: A file (.pth, .pt, .bin, .safetensors, ...), its URL, or a

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Read the config text inside a checkpoint as data.
+"""Settings that a checkpoint holds beside its tensors, read as data.
 
 Checkpoints of MMEngine hold the config of their run as Python source. MMEngine
 reads it by running it, so that whoever wrote the file runs code here. What
@@ -7,6 +7,7 @@ stands there needs no running: dicts, lists, tuples and plain values.
 """
 
 import ast
+from collections.abc import Mapping
 from math import inf, nan
 from typing import Any, NoReturn
 
@@ -132,3 +133,31 @@ def _refuse(node: ast.AST | None) -> NoReturn:
         f'Line {getattr(node, "lineno", "?")} of the config text is not '
         f'plain data: {code}'
     )
+
+
+def part_of_settings(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of what a file says of itself; empty if it is no dict."""
+    value = settings.get(name)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def read_model_config(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the model, as data; nothing in it is run.
+
+    Args:
+        settings: What lies beside the weights, with ``meta``: there is
+            ``model``, or the text of a whole config, ``cfg``.
+
+    Returns:
+        Empty if there is none that can be read.
+    """
+    meta = part_of_settings(settings, 'meta')
+    if 'model' in meta:
+        return part_of_settings(meta, 'model')
+    text = meta.get('cfg')
+    if not isinstance(text, str):
+        return {}
+    try:
+        return part_of_settings(parse_config_text(text), 'model')
+    except ValueError:  # another way to write a config
+        return {}
