@@ -15,7 +15,8 @@ from mmaction.visualization import ActionVisualizer
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 
-from mmmotionmae.apis import UsageError, launch
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis import runner as launch
 from mmmotionmae.checkpoints import trust_checkpoints
 
 ROOT = Path(__file__).parents[1]

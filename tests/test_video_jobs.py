@@ -12,11 +12,7 @@ import time
 import pytest
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import (
-    add_job_arguments,
-    run_job_tool,
-    whole,
-)
+from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.processes import run_jobs
 

@@ -1,6 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from ..utils.errors import ScoringError
-from .masks import score_davis
+from .davis_scoring import score_davis
 from .metrics import DAVISMetric, PCKMetric, SequenceMetric, VIPMetric
 from .video_evaluator import VideoEvaluator
 

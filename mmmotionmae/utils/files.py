@@ -1,7 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Files and folders that appear once they are complete."""
+"""Files and folders that appear once they are complete; order of names."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -75,3 +76,9 @@ def complete_folder(path: Path) -> Iterator[Path]:
         new.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def by_number(name: str) -> tuple[list[str | int], str]:
+    """Key to sort names by the numbers in them: ``a_2`` before ``a_10``."""
+    parts = re.split(r'(\d+)', name)  # every second one is a number
+    return [int(p) if i % 2 else p for i, p in enumerate(parts)], name

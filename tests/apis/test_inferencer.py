@@ -15,7 +15,7 @@ from mmaction.structures import ActionDataSample
 from sklearn.metrics import r2_score
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.inferencers import MotionMAEInferencer
+from mmmotionmae.apis.inferencer import MotionMAEInferencer
 
 PIXELS = 8 * 8 * 2  # of a tubelet, for each channel
 

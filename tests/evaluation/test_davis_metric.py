@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmmotionmae.datasets.sequences import PALETTE, write_mask
 from mmmotionmae.evaluation import DAVISMetric, score_davis
-from mmmotionmae.evaluation.masks import MEASURES, summarize
+from mmmotionmae.evaluation.davis_scoring import MEASURES, summarize
 from mmmotionmae.utils.errors import ScoringError
 from mmmotionmae.utils.files import complete_folder
 

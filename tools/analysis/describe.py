@@ -31,7 +31,7 @@ from mmengine.registry import init_default_scope
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import load_config
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.utils.files import complete_file
 
 

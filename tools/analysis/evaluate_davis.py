@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool, whole
+from mmmotionmae.cli.arguments import run_tool, whole
 from mmmotionmae.evaluation import score_davis
 from mmmotionmae.evaluation.davis_report import (
     format_table,

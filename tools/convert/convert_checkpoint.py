@@ -6,11 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmmotionmae.apis.command_line import (
-    add_hint_arguments,
-    hints_of,
-    run_tool,
-)
 from mmmotionmae.checkpoints import (
     FORMATS,
     Checkpoint,
@@ -20,6 +15,7 @@ from mmmotionmae.checkpoints import (
     trust_checkpoints,
     write_checkpoint,
 )
+from mmmotionmae.cli.arguments import add_hint_arguments, hints_of, run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.datasets.annotation import (
     find_frame_folders,
     find_videos,

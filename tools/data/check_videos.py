@@ -16,11 +16,7 @@ from typing import NamedTuple, TextIO
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import (
-    add_job_arguments,
-    run_job_tool,
-    whole,
-)
+from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
 from mmmotionmae.datasets.annotation import (
     find_videos,
     read_frame_list,

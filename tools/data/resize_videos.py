@@ -25,11 +25,7 @@ from av.video.reformatter import (
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import (
-    add_job_arguments,
-    run_job_tool,
-    whole,
-)
+from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
 from mmmotionmae.datasets.annotation import find_videos
 from mmmotionmae.datasets.readers import PyAVReader
 from mmmotionmae.utils.errors import VideoError

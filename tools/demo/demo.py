@@ -23,7 +23,7 @@ import numpy as np
 import segmentation
 from jobs import ROOT, DemoError, Job, Results, Stage, train_job
 
-from mmmotionmae.apis.tool_runs import last_checkpoint
+from mmmotionmae.cli.splits import last_checkpoint
 from mmmotionmae.utils.files import set_aside
 
 CONFIGS = Path('configs/demo')

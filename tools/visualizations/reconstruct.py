@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import (
+from mmmotionmae.apis.inferencer import MotionMAEInferencer
+from mmmotionmae.apis.inferencer.inputs import MASKS
+from mmmotionmae.apis.inferencer.outputs import OUT_TYPES
+from mmmotionmae.checkpoints import trust_checkpoints
+from mmmotionmae.cli.arguments import (
     add_hint_arguments,
     hints_of,
     run_tool,
     whole,
 )
-from mmmotionmae.apis.inferencers import MotionMAEInferencer
-from mmmotionmae.apis.inferencers.clips import MASKS
-from mmmotionmae.apis.inferencers.saving import OUT_TYPES
-from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.datasets.readers import READERS
 from mmmotionmae.models.heads.motionmae_head import STATISTICS
 

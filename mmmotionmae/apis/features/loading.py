@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from ...utils.errors import UsageError
 from ...utils.processes import find_loader_death
+from .clips import ClipDataset
 from .encoder import ClipEncoder
-from .inputs import ClipDataset
 from .parts import FeatureSink
 
 _PATIENCE = 2.0  # seconds until the system knows that a process has died

@@ -12,7 +12,7 @@ from mmaction.registry import METRICS
 from mmengine.logging import MMLogger, print_log
 
 from ...utils.files import complete_file, set_aside
-from ..functional.confidence import wilson_interval
+from ..functional.accuracy import wilson_interval
 
 FILENAME = 'per_class.csv'
 COLUMNS = (

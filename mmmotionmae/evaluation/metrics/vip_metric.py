@@ -15,7 +15,7 @@ from ..functional.semantic_segmentation import (
     confusion_matrix,
     segmentation_scores,
 )
-from .mask_metric import MaskMetric
+from .sequence_metric import MaskMetric
 
 CLASSES = VIPDataset.METAINFO['classes']
 

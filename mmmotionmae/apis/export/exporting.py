@@ -1,20 +1,151 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from collections.abc import Sequence
+"""Export of a model to a file, which is then run beside it."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..utils.errors import UsageError
-from ..utils.provenance import hash_file
-from ..version import __version__
-from .check import largest_difference, open_onnx, open_program
+from ...utils.errors import UsageError
+from ...utils.provenance import hash_file
+from ...version import __version__
 from .clip_model import ClipModel
-from .files import complete_model, require, size_of
-from .onnx_file import DEFAULT_OPSET, OPSETS, save_onnx
-from .program import make_program, save_program
+from .file_formats import (
+    DEFAULT_OPSET,
+    OPSETS,
+    load_program,
+    make_program,
+    save_onnx,
+    save_program,
+)
+
+WEIGHTS_SUFFIX = '.data'
+
+
+@contextmanager
+def complete_model(path: Path) -> Iterator[Path]:
+    """Let a model appear under its name only once it is complete.
+
+    Args:
+        path: The file. It is replaced if it exists, and so are its weights,
+            if they lie beside it in ``<path>.data``. Missing parent folders
+            are made.
+
+    Yields:
+        Where to write: a file of the same name in a temporary folder. It is
+        moved at the end, and what lies beside it, too; after an error nothing
+        is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f'.{path.name}.'
+    ) as folder:
+        written = Path(folder) / path.name
+        yield written
+        weights = written.with_name(path.name + WEIGHTS_SUFFIX)
+        old_weights = path.with_name(weights.name)
+        if weights.exists() or old_weights.exists():
+            # At no time beside the weights of another model.
+            path.unlink(missing_ok=True)
+        if weights.exists():
+            os.replace(weights, old_weights)
+        else:
+            old_weights.unlink(missing_ok=True)
+        os.replace(written, path)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a model, with the weights that lie beside it."""
+    weights = path.with_name(path.name + WEIGHTS_SUFFIX)
+    return sum(p.stat().st_size for p in (path, weights) if p.exists())
+
+
+def require(*packages: str) -> None:
+    """Make sure that optional packages can be imported.
+
+    Raises:
+        UsageError: If one cannot.
+    """
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise UsageError(
+                f'ONNX needs {package}, which cannot be imported ({error}): '
+                "pip install 'mmmotionmae[export]'."
+            ) from error
+
+
+Run = Callable[[Tensor], Tensor]
+
+
+def open_onnx(path: Path, num_threads: int = 0) -> Run:
+    """Load an ONNX file; it runs in onnxruntime on the CPU.
+
+    Args:
+        path: The file.
+        num_threads: Of each operator. 0: one for each core.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(
+        path, options, providers=['CPUExecutionProvider']
+    )
+
+    def run(clips: Tensor) -> Tensor:
+        (output,) = session.run(None, {'clips': clips.cpu().numpy()})
+        return torch.from_numpy(output)
+
+    return run
+
+
+def open_program(path: Path) -> Run:
+    """Load a ``.pt2`` file."""
+    module = load_program(path)[0].module()
+
+    def run(clips: Tensor) -> Tensor:
+        with torch.no_grad():
+            return module(clips)
+
+    return run
+
+
+def largest_difference(
+    model: ClipModel, run: Run, batch_sizes: Sequence[int]
+) -> float:
+    """Compare with the model, on noise.
+
+    Args:
+        model: What the file was made of, in float32.
+        run: What :func:`open_onnx` or :func:`open_program` returns.
+        batch_sizes: Sizes of the batches to compare on.
+
+    Returns:
+        The largest absolute difference over the largest absolute output of
+        its batch; infinite where shapes differ or values are not finite.
+    """
+    worst = 0.0
+    for seed, batch_size in enumerate(batch_sizes):
+        clips = model.random_clips(batch_size, seed)
+        with torch.no_grad():
+            expected = model(clips).cpu()
+        output = run(clips).cpu()
+        if output.shape != expected.shape:
+            return float('inf')
+        difference = (output - expected).abs().max() / expected.abs().max()
+        worst = max(worst, difference.nan_to_num(float('inf')).item())
+    return worst
+
 
 # Names of types, and how far an output may be off, of its largest value.
 DTYPES = dict(float32=1e-4, float16=1e-2)

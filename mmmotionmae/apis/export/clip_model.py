@@ -12,8 +12,8 @@ import torch
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from torch import Tensor, nn
 
-from ..checkpoints.specs import IMAGENET_MEAN, IMAGENET_STD
-from ..models.utils.vit_features import (
+from ...checkpoints.specs import IMAGENET_MEAN, IMAGENET_STD
+from ...models.utils.vit_features import (
     pool_tokens,
     read_blocks,
     trained_grid,

@@ -16,8 +16,13 @@ from rich.progress import track
 from ...models.heads.motionmae_head import STATISTICS
 from ...utils.errors import UsageError
 from ..features.encoder import FeatureSettings
-from .results import check_out_file, drop_arrays, refuse_to_overwrite
-from .saving import check_out_types, picture_paths
+from .outputs import (
+    check_out_file,
+    check_out_types,
+    drop_arrays,
+    picture_paths,
+    refuse_to_overwrite,
+)
 from .steps import InferenceSteps
 
 

@@ -21,16 +21,23 @@ from torch import Tensor
 from ...models import MotionMAE
 from ...utils.errors import UsageError
 from ..features.encoder import ClipEncoder, FeatureSettings
-from .clips import ClipLoader, ClipSettings, clip_size_of
-from .inputs import VideoInput, list_inputs
-from .loading import ModelSource, encoder_of, load_model
-from .reconstructing import reconstruct_fields, statistics_notes
-from .results import sample_to_dict, write_results
-from .saving import (
+from ..pretrained import ModelSource, encoder_of, load_model
+from .inputs import (
+    ClipLoader,
+    ClipSettings,
+    VideoInput,
+    clip_size_of,
+    list_inputs,
+)
+from .outputs import (
     check_out_types,
     draw_pictures,
     picture_paths,
+    reconstruct_fields,
+    sample_to_dict,
     save_pictures,
+    statistics_notes,
+    write_results,
 )
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What ``tools/train.py`` and ``tools/test.py`` have in common."""
+"""Arguments that several tools take, and how a tool ends."""
 
 import argparse
 import os
@@ -9,13 +9,13 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from ..apis.runner import load_config
 from ..checkpoints import trust_checkpoints
 from ..compat import end_process, leave_process_group
 from ..utils.errors import (
     MMMotionMAEError,
     UsageError,
 )
-from .launch import load_config
 
 # Arguments of `read_checkpoint`, and what they are.
 HINTS = dict(

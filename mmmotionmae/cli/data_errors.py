@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What ``tools/train.py`` and ``test.py`` do about videos that are bad."""
+"""Bad videos: what ``tools/train.py`` and ``test.py`` do about them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
