@@ -172,7 +172,7 @@ def test_flops_of_checkpointing():
 )
 def test_frame_of_segmentation(test, grid):
     cfg = Config.fromfile(
-        ROOT / 'configs' / 'vos' / 'motionmae_vit-small-p16_label-'
+        ROOT / 'configs' / 'vos' / 'vit-small-p16_label-'
         f'propagation-{test}_davis2017.py'
     )
     frame = tool.describe(cfg)['frame']
