@@ -36,7 +36,8 @@ from mmmotionmae.models.utils.tubelet import split_mask  # noqa: E402
 
 @pytest.mark.parametrize('size', SIZES)
 def test_published_figures(size):
-    base = ROOT / 'configs' / '_base_' / 'models' / f'vit-{size}-p16.py'
+    name = f'vit-{size}-p16_finetune.py'
+    base = ROOT / 'configs' / '_base_' / 'models' / name
     model = Config.fromfile(base).model
     # A head of any size; the data preprocessor is the data set's matter.
     model.cls_head.num_classes = 400
