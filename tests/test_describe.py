@@ -37,7 +37,8 @@ from mmmotionmae.models.utils.tubelet import split_mask  # noqa: E402
 
 @pytest.mark.parametrize('size', SIZES)
 def test_published_figures(size):
-    base = ROOT / 'configs' / '_base_' / 'models' / f'vit-{size}-p16.py'
+    name = f'vit-{size}-p16_finetune.py'
+    base = ROOT / 'configs' / '_base_' / 'models' / name
     model = Config.fromfile(base).model
     # A head of any size; the data preprocessor is the data set's matter.
     model.cls_head.num_classes = 400
@@ -173,7 +174,7 @@ def test_flops_of_checkpointing():
 )
 def test_frame_of_segmentation(test, grid):
     cfg = Config.fromfile(
-        ROOT / 'configs' / 'vos' / 'motionmae_vit-small-p16_label-'
+        ROOT / 'configs' / 'vos' / 'vit-small-p16_label-'
         f'propagation-{test}_davis2017.py'
     )
     frame = tool.describe(cfg)['frame']

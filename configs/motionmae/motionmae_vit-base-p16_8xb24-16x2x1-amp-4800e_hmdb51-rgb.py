@@ -24,21 +24,13 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/motionmae_vit-base-p16.py',
     '../_base_/datasets/hmdb51_pretrain.py',
-    '../_base_/schedules/pretrain.py',
+    '../_base_/schedules/pretrain_4800e.py',
 ]
 
-epochs, warmup_epochs = 4800, 40  # of clips
-batch_size, base_lr, min_lr = 192, 1e-3, 1e-5
-max_epochs = epochs // _base_.num_repeats  # of videos
-train_cfg = dict(max_epochs=max_epochs)
+batch_size, base_lr = 192, 1e-3
 optim_wrapper = dict(optimizer=dict(lr=base_lr * batch_size / 256))
 param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = warmup_epochs // _base_.num_repeats
-param_scheduler[1].update(
-    begin=warmup_epochs // _base_.num_repeats,
-    end=max_epochs,
-    eta_min_ratio=min_lr / base_lr,
-)
+param_scheduler[1]['eta_min_ratio'] = _base_.min_lr / base_lr
 train_dataloader = dict(batch_size=24 // _base_.num_repeats)
 default_hooks = dict(checkpoint=dict(interval=25))
 auto_scale_lr = dict(base_batch_size=batch_size)

@@ -15,13 +15,9 @@ masking and twice the base learning rate.
 _base_ = ['./motionmae_vit-base-p16_32xb64-16x4x1-amp-800e_kinetics400-rgb.py']
 
 data_root = '{{$VIDEOS:data/videos}}'
-epochs, batch_size = 800, 512
-max_epochs = epochs // _base_.num_repeats
-train_cfg = dict(max_epochs=max_epochs)
+batch_size = 512
 train_dataloader = dict(
     dataset=dict(ann_file='', data_prefix=dict(video=data_root))
 )
 optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr * batch_size / 256))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1]['end'] = max_epochs
 auto_scale_lr = dict(base_batch_size=batch_size)

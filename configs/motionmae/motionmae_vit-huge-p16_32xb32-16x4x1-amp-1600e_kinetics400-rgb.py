@@ -25,21 +25,11 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/motionmae_vit-huge-p16.py',
     '../_base_/datasets/kinetics400_pretrain.py',
-    '../_base_/schedules/pretrain.py',
+    '../_base_/schedules/pretrain_1600e.py',
 ]
 
-epochs, warmup_epochs = 1600, 40  # of clips
-batch_size, base_lr, min_lr = 1024, 1.5e-4, 1e-5
-max_epochs = epochs // _base_.num_repeats  # of videos
-train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=base_lr * batch_size / 256))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = warmup_epochs // _base_.num_repeats
-param_scheduler[1].update(
-    begin=warmup_epochs // _base_.num_repeats,
-    end=max_epochs,
-    eta_min_ratio=min_lr / base_lr,
-)
+batch_size = 1024
+optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr * batch_size / 256))
 train_dataloader = dict(batch_size=32 // _base_.num_repeats)
 default_hooks = dict(checkpoint=dict(interval=5))
 auto_scale_lr = dict(base_batch_size=batch_size)

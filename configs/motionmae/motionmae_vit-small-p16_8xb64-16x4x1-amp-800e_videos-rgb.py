@@ -7,23 +7,12 @@ Time: see tools/analysis/describe.py, whose --videos is the number of yours.
 Command:
     VIDEOS=DIR bash tools/dist_train.sh configs/motionmae/THIS_FILE 8
 
-The recipe is that of Kinetics-400, with a quarter of its batch size. Few
-videos need many epochs: VideoMAE takes 3200 for the 9,537 of UCF101, at 75 %
-masking and twice the base learning rate.
+The recipe is that of ViT-B, from which it inherits.
 """
 
-_base_ = [
-    './motionmae_vit-small-p16_16xb64-16x4x1-amp-1600e_kinetics400-rgb.py'
-]
+_base_ = ['./motionmae_vit-base-p16_8xb64-16x4x1-amp-800e_videos-rgb.py']
 
-data_root = '{{$VIDEOS:data/videos}}'
-epochs, batch_size = 800, 512
-max_epochs = epochs // _base_.num_repeats
-train_cfg = dict(max_epochs=max_epochs)
-train_dataloader = dict(
-    dataset=dict(ann_file='', data_prefix=dict(video=data_root))
+model = dict(
+    backbone=dict(embed_dims=384, depth=12, num_heads=6),
+    neck=dict(embed_dims=192, depth=4, num_heads=3),
 )
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr * batch_size / 256))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1]['end'] = max_epochs
-auto_scale_lr = dict(base_batch_size=batch_size)

@@ -32,11 +32,9 @@ _base_ = [
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='work_dirs/motionmae_vit-base-p16_32xb64-16x4x1-amp'
-            '-800e_kinetics400-rgb/epoch_200.pth',
-            prefix='backbone.',
-        ),
+            '-800e_kinetics400-rgb/epoch_200.pth'
+        )
     ),
     cls_head=dict(num_classes=_base_.num_classes),
 )

@@ -23,7 +23,7 @@ smoothing 0.1 is in the head. Mixed precision is bfloat16 instead of float16.
 
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/models/vit-base-p16.py',
+    '../_base_/models/vit-base-p16_finetune.py',
     '../_base_/datasets/kinetics400_finetune.py',
     '../_base_/schedules/finetune.py',
 ]
@@ -31,20 +31,12 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(_delete_=True, **_base_.augmentation),
     backbone=dict(
-        drop_path_rate=0.1,
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='work_dirs/motionmae_vit-base-p16_32xb64-16x4x1-amp'
-            '-1600e_kinetics400-rgb/epoch_400.pth',
-            prefix='backbone.',
-        ),
+            '-1600e_kinetics400-rgb/epoch_400.pth'
+        )
     ),
-    cls_head=dict(
-        num_classes=_base_.num_classes,
-        label_smooth_eps=0.1,
-        # VideoMAE's initial scale of the head, 0.001, times 0.02.
-        init_std=2e-5,
-    ),
+    cls_head=dict(num_classes=_base_.num_classes),
 )
 
 max_epochs = 75

@@ -25,7 +25,7 @@ float16. Fused attention takes the place of the checkpointed activations there.
 
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/models/vit-base-p16.py',
+    '../_base_/models/vit-base-p16_finetune.py',
     '../_base_/datasets/ucf101_finetune.py',
     '../_base_/schedules/finetune.py',
 ]
@@ -36,19 +36,11 @@ model = dict(
         type='FusedVisionTransformer',  # the stock one needs 94 GB
         drop_path_rate=0.2,
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='work_dirs/motionmae_vit-base-p16_8xb24-16x4x1-amp-'
             '3200e_ucf101-rgb/epoch_800.pth',
-            prefix='backbone.',
         ),
     ),
-    cls_head=dict(
-        num_classes=_base_.num_classes,
-        label_smooth_eps=0.1,
-        dropout_ratio=0.5,
-        # VideoMAE's initial scale of the head, 0.001, times 0.02.
-        init_std=2e-5,
-    ),
+    cls_head=dict(num_classes=_base_.num_classes, dropout_ratio=0.5),
 )
 
 max_epochs = 100

@@ -21,7 +21,7 @@ precision is bfloat16 instead of float16.
 
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/models/vit-huge-p16.py',
+    '../_base_/models/vit-huge-p16_finetune.py',
     '../_base_/datasets/sthv2_finetune.py',
     '../_base_/schedules/finetune.py',
 ]
@@ -31,18 +31,11 @@ model = dict(
     backbone=dict(
         drop_path_rate=0.2,
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='work_dirs/motionmae_vit-huge-p16_32xb32-16x2x1-amp'
             '-2400e_sthv2-rgb/epoch_600.pth',
-            prefix='backbone.',
         ),
     ),
-    cls_head=dict(
-        num_classes=_base_.num_classes,
-        label_smooth_eps=0.1,
-        # VideoMAE's initial scale of the head, 0.001, times 0.02.
-        init_std=2e-5,
-    ),
+    cls_head=dict(num_classes=_base_.num_classes),
 )
 
 max_epochs = 20

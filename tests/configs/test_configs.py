@@ -45,6 +45,14 @@ def test_config_says_what_it_is(path):
         assert word in text, f'{path.name} does not state its {word}'
 
 
+def test_every_config_changes_something():
+    seen = {}
+    for path in CONFIGS:
+        settings = repr(sorted(flatten(read(path).to_dict()).items()))
+        assert settings not in seen, f'{path.stem} is {seen[settings]}'
+        seen[settings] = path.stem
+
+
 def test_which_configs_train():
     assert {p for p in CONFIGS if 'train_cfg' in read(p)} == set(TRAININGS)
 

@@ -31,11 +31,8 @@ TESTS = (
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('test', TESTS)
 def test_encoders(size, test):
-    name = f'_vit-{size}-p16_label-propagation-{test}.py'
-    ours = Config.fromfile(CONFIGS / f'motionmae{name}')
-    video_mae = Config.fromfile(CONFIGS / f'videomae{name}')
-    assert ours.to_dict() == video_mae.to_dict()
-    backbone = ours.model.backbone
+    name = f'vit-{size}-p16_label-propagation-{test}.py'
+    backbone = Config.fromfile(CONFIGS / name).model.backbone
     assert SIZES[size][:3] == (
         backbone.embed_dims,
         backbone.depth,
@@ -45,7 +42,7 @@ def test_encoders(size, test):
 
 @pytest.mark.parametrize('size', SIZES)
 def test_number_of_parameters(size):
-    name = f'motionmae_vit-{size}-p16_label-propagation-{TESTS[0]}.py'
+    name = f'vit-{size}-p16_label-propagation-{TESTS[0]}.py'
     cfg = Config.fromfile(CONFIGS / name)
     model = MODELS.build(cfg.model)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -118,16 +115,10 @@ RUNS = {
     'grid-oracle-p16_davis2017': 'davis/J&F-Mean',
     'raw-pixels-p16_label-propagation-dino_davis2017': 'davis/J&F-Mean',
     'raw-pixels-p16_label-propagation-siammae_vip': 'vip/mIoU',
-    'motionmae_vit-small-p16_label-propagation-dino_davis2017': (
-        'davis/J&F-Mean'
-    ),
-    'motionmae_vit-small-p16_label-propagation-siammae_davis2017': (
-        'davis/J&F-Mean'
-    ),
-    'motionmae_vit-small-p16_label-propagation-siammae_vip': 'vip/mIoU',
-    'motionmae_vit-small-p16_label-propagation-siammae_jhmdb': (
-        'jhmdb/PCK@0.5'
-    ),
+    'vit-small-p16_label-propagation-dino_davis2017': ('davis/J&F-Mean'),
+    'vit-small-p16_label-propagation-siammae_davis2017': ('davis/J&F-Mean'),
+    'vit-small-p16_label-propagation-siammae_vip': 'vip/mIoU',
+    'vit-small-p16_label-propagation-siammae_jhmdb': ('jhmdb/PCK@0.5'),
 }
 
 
@@ -148,7 +139,7 @@ def test_run(name, data, tmp_path, scores):
         'test_evaluator.num_workers=0',
     ]
     checkpoint = []
-    if name.startswith('motionmae'):
+    if name.startswith('vit-'):
         options += ['model.backbone.embed_dims=32', 'model.backbone.depth=2']
         options += ['model.backbone.num_heads=2']
         checkpoint = ['none']

@@ -1,15 +1,14 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """model-index.yml, the metafiles, the configs and the tables agree."""
 
-import itertools
 import re
-from functools import cache
 
 import pytest
 import yaml
 from conftest import ROOT
-from describe import describe  # noqa: E402
+from describe import describe
 from mmengine.config import Config
+from zoo_tables import with_tables
 
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())
 FAMILIES = {
@@ -28,24 +27,6 @@ each_model = pytest.mark.parametrize(
 each_recipe = pytest.mark.parametrize(
     ('family', 'model'), RECIPES, ids=[model['Name'] for _, model in RECIPES]
 )
-
-
-@cache
-def rows_of(family):
-    """The rows of a README's tables, by the config that they link to."""
-    rows, head = {}, []
-    text = (ROOT / 'configs' / family / 'README.md').read_text()
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip('|').split('|')]
-        if not line.startswith('|'):
-            head = []
-        elif not head:
-            head = cells
-        elif links := re.findall(r'\]\(\./([\w.-]+)\.py\)', line):
-            assert len(links) == 1
-            assert links[0] not in rows, links
-            rows[links[0]] = dict(zip(head, cells, strict=True))
-    return rows
 
 
 def test_every_config_is_in_a_metafile():
@@ -108,34 +89,71 @@ def test_metadata(family, model):
 
 
 @each_recipe
-def test_row(family, model):
-    row = rows_of(family)[model['Name']]
+def test_pretraining_and_views(family, model):
+    cfg = Config.fromfile(ROOT / model['Config'])
     metadata = model['Metadata']
-    (result,) = model['Results']
-    assert row['epochs'] == str(metadata['Epochs'])
-    assert row['clips a step'] == str(metadata['Batch Size'])
-    assert row['GPUs'] == metadata['Training Resources'].split()[0]
-    assert row['params'] == metadata['Parameters']
-    assert row['FLOPs'] == metadata['FLOPs']
-    assert row['backbone'].startswith(metadata['Architecture'])
-    (ours,) = (key for key in row if key.endswith(', ours'))
-    assert row[ours] == 'not run'
-    (reference,) = (key for key in row if key.startswith('reference'))
-    assert row[reference] == (result['Reference'] or '')
+    share = re.search(r'-(\d+)percent', model['Name'])
+    labels = f'{share[1]} % of labels' if share else None
+    assert metadata.get('Labels') == labels
+    init_cfg = cfg.model.backbone.get('init_cfg')
+    if family == 'detection' or not init_cfg:
+        assert (family == 'detection') == ('Pretrained' in metadata)
+        return
+    # The folder of the checkpoint is named after the config that makes it.
+    source = init_cfg.checkpoint.split('/')[-2]
+    algorithm = dict(motionmae='MotionMAE', videomae='VideoMAE')[
+        source.split('_')[0]
+    ]
+    pretraining = next(m for _, m in RECIPES if m['Name'] == source)
+    data, epochs = (
+        pretraining['Metadata'][key] for key in ('Training Data', 'Epochs')
+    )
+    assert metadata['Pretrained'] == f'{algorithm}, {data}, {epochs} epochs'
+    pipeline = {t.type: t for t in cfg.test_dataloader.dataset.pipeline}
+    sampling = pipeline.get('SampleFrames') or pipeline['UniformSample']
+    crops = 3 if 'ThreeCrop' in pipeline else 1
+    assert metadata['Views'] == f'{sampling.num_clips}x{crops}'
+
+
+# ------------------------------------------------------------------ tables
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_tables_name_no_other_configs(family):
-    names = {m['Name'] for m in FAMILIES[family]['Models']}
-    assert set(rows_of(family)) == (names if family != 'vos' else set())
+def test_tables_are_those_of_the_metafiles(family):
+    """tools/dev/zoo_tables.py changes nothing."""
+    readme = (ROOT / 'configs' / family / 'README.md').read_text()
+    assert with_tables(readme, FAMILIES[family]) == readme
 
 
-def test_patterns_of_segmentation():
-    """Its table has patterns: {a,b}-c for a-c and b-c."""
-    text = (ROOT / 'configs/vos/README.md').read_text()
-    named = set()
-    for pattern in re.findall(r'`([\w{},.-]+)`', text):
-        parts = re.split(r'\{([\w,-]+)\}', pattern)
-        choices = [part.split(',') for part in parts]
-        named |= {''.join(words) for words in itertools.product(*choices)}
-    assert {m['Name'] for m in FAMILIES['vos']['Models']} <= named
+def test_a_table():
+    readme = 'a\n<!-- zoo: x_\\S+ -->\nold\n<!-- /zoo -->\nb\n'
+    model = dict(
+        Name='x_1',
+        Metadata={'Architecture': 'ViT-B/16', 'Variant': 'odd', 'Epochs': 3},
+        Results=[
+            dict(
+                Dataset='Something-Something V2',
+                Task='Action Recognition',
+                Metrics=None,
+                Reference='others 7.0',
+            )
+        ],
+    )
+    text = with_tables(readme, dict(Models=[model]))
+    assert text == (
+        'a\n<!-- zoo: x_\\S+ -->\n'
+        '| data | backbone | epochs | top-1, ours | reference top-1 | config |'
+        '\n|---|---|---:|---|---|---|\n'
+        '| SSv2 | ViT-B/16, odd | 3 | not run | others 7.0 | '
+        '[config](./x_1.py) |\n<!-- /zoo -->\nb\n'
+    )
+    model['Results'][0]['Metrics'] = {'top-1': 7.5}
+    assert ' | 7.5 | ' in with_tables(readme, dict(Models=[model]))
+    other = dict(model, Name='y_1')
+    for text, models, message in (
+        (readme, [model, other], 'not in one table: y_1'),
+        (readme * 2, [model], 'not in one table: x_1'),
+        (readme, [other], 'no model is called x_'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            with_tables(text, dict(Models=models))

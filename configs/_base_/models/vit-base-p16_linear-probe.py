@@ -12,6 +12,7 @@ model = dict(
         frozen_stages=12,  # all
         use_mean_pooling=False,
         return_feat_map=True,
+        init_cfg=dict(type='Pretrained', prefix='backbone.'),
     ),
     cls_head=dict(
         _delete_=True,

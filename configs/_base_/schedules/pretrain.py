@@ -1,21 +1,30 @@
-"""VideoMAE's schedule of pre-training, without its numbers.
+"""VideoMAE's schedule of pre-training, all but its length.
 
 AdamW (0.9, 0.95), weight decay 0.05 except on biases, norms and the mask
-token; warm-up, then cosine (run_mae_pretraining.py, its defaults and scripts).
-Mixed precision is bfloat16 instead of float16, so that there is no loss scale.
+token; 40 epochs of warm-up to 1.5e-4 for 256 clips, then cosine to 1e-5
+(run_mae_pretraining.py, its defaults and scripts); 2048 clips a step. Mixed
+precision is bfloat16 instead of float16, so that there is no loss scale.
 
-A config that takes this says how long, for how large a batch, and how fast:
-`train_cfg.max_epochs`, the learning rate, `end` and `begin` of the two
-schedulers, `eta_min_ratio` and `base_batch_size`.
+Epochs are of clips. Every video is decoded once and gives 4 (`num_repeats` in
+_base_/datasets/videos_pretrain.py), so the trainer counts a quarter of them.
+
+A config takes one of pretrain_*e.py, and says so where it has another batch
+size or learning rate.
 """
 
+warmup_epochs = 40
+batch_size, base_lr, min_lr = 2048, 1.5e-4, 1e-5
 train_cfg = dict(type='EpochBasedTrainLoop')
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='bfloat16',
     loss_scale=dict(enabled=False),
     optimizer=dict(
-        type='AdamW', betas=(0.9, 0.95), weight_decay=0.05, fused=True
+        type='AdamW',
+        lr=base_lr * batch_size / 256,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+        fused=True,
     ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
@@ -30,7 +39,15 @@ param_scheduler = [
         start_factor=1e-6,
         by_epoch=True,
         begin=0,
+        end=warmup_epochs // 4,
         convert_to_iter_based=True,
     ),
-    dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=True,
+        begin=warmup_epochs // 4,
+        eta_min_ratio=min_lr / base_lr,
+        convert_to_iter_based=True,
+    ),
 ]
+auto_scale_lr = dict(base_batch_size=batch_size)

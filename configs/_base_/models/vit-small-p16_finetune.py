@@ -1,6 +1,6 @@
-"""MMAction2's recognizer with ViT-S/16 on 16 frames of 224x224 pixels."""
+"""A pre-trained ViT-S/16, to be fine-tuned as VideoMAE does it."""
 
-_base_ = ['./vit-base-p16.py']
+_base_ = ['./vit-base-p16_finetune.py']
 
 model = dict(
     backbone=dict(embed_dims=384, depth=12, num_heads=6),

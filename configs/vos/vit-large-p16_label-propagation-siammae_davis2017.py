@@ -1,0 +1,12 @@
+"""ViT-L, frozen, on DAVIS-2017 val by the protocol of SiamMAE and CropMAE.
+
+Expected result: not run by us. MotionMAE's paper claims over 3 J&F more
+than other masked autoencoders; its figures and protocol are not public.
+Hardware: one GPU, or a CPU and patience.
+Command: python tools/test.py THIS_FILE CHECKPOINT, one of any
+pre-training (configs/motionmae, configs/videomae).
+"""
+
+_base_ = ['./vit-small-p16_label-propagation-siammae_davis2017.py']
+
+model = dict(backbone=dict(embed_dims=1024, depth=24, num_heads=16))

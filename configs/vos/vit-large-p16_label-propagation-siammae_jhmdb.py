@@ -1,0 +1,11 @@
+"""ViT-L, frozen, on JHMDB split 1 by the protocol of SiamMAE and CropMAE.
+
+Expected result: not run by us; MotionMAE's paper has none.
+Hardware: one GPU, or a CPU and patience.
+Command: python tools/test.py THIS_FILE CHECKPOINT, one of any
+pre-training (configs/motionmae, configs/videomae).
+"""
+
+_base_ = ['./vit-small-p16_label-propagation-siammae_jhmdb.py']
+
+model = dict(backbone=dict(embed_dims=1024, depth=24, num_heads=16))
