@@ -11,14 +11,20 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
 
-# One process for each core, of one thread each.
+# One process for each core, of one thread each. SEED=random, or a number,
+# shuffles the tests; the seed is printed.
+SEED ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
-	-n logical --maxprocesses 8 --dist loadfile
+	-n logical --maxprocesses 8 --dist loadfile $(if $(SEED),\
+	-p randomly --randomly-dont-reset-seed \
+	$(if $(filter-out random,$(SEED)),--randomly-seed=$(SEED)))
 
 test: $(READY)
+	@echo 'About five minutes on two idle cores.'
 	$(PYTEST) -m 'not slow'
 
 test-all: $(READY)
+	@echo 'About half an hour on two idle cores.'
 	$(PYTEST)
 
 # Our model beside that of transformers; then loader, model and trainer: which

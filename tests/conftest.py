@@ -2,14 +2,18 @@
 """Fixtures that several test files share."""
 
 import copy
+import functools
+import gc
 import os
 from pathlib import Path
 
+import mmengine
 import pytest
 import torch
+from helpers.global_state import isolated
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmengine.registry import init_default_scope
+from mmengine.utils.dl_utils import collect_env
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.datasets import moving_shapes
@@ -34,10 +38,30 @@ TINY_MODEL = dict(
 )
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _cheap_runners():
+    """Do once what MMEngine does for each runner and data set.
+
+    Its search for compilers and GPUs, the layout of a config's text, and
+    collecting garbage take longer than a training of four steps.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            mmengine.runner.runner, 'collect_env', functools.cache(collect_env)
+        )
+        patch.setattr(
+            mmengine.config.config,
+            'FormatCode',
+            lambda text, **style: (text, True),
+        )
+        gc.freeze()
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _default_scope_and_seed():
-    init_default_scope('mmaction')
-    torch.manual_seed(0)
+def _isolated():
+    with isolated():
+        yield
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
+from helpers.fake_clock import FakeClock
 
 sys.path.insert(0, str(ROOT / 'tools' / 'analysis'))
 
 import benchmark_export as tool  # noqa: E402
+from model_setup import Setup  # noqa: E402
 from model_sizes import SIZES, Size  # noqa: E402
 
 from mmmotionmae.apis import UsageError  # noqa: E402
@@ -41,6 +43,22 @@ def test_figures(tmp_path, capsys):
     assert f'| {tool.OURS} | ' in capsys.readouterr().out
     with pytest.raises(UsageError, match='--overwrite'):
         tool.benchmark(args)
+
+
+def test_times_in_turn():
+    clock = FakeClock()
+    seen = []
+    runs = {
+        name: clock.slow(lambda clips, n=name: seen.append((n, clips)), number)
+        for number, name in enumerate('abc', 1)
+    }
+    setup = Setup(SIZES['small'], 1, num_frames=4, img_size=32)
+    seconds = tool.time_in_turn(runs, setup, 4, clock)
+    assert seconds == dict(a=[1] * 4, b=[2] * 4, c=[3] * 4)
+    assert ''.join(name for name, _ in seen) == 'abcbcacababc'
+    inputs = [clips for _, clips in seen]
+    assert all(torch.equal(inputs[0], clips) for clips in inputs[:3])
+    assert not torch.equal(inputs[0], inputs[3])
 
 
 def test_table():

@@ -4,12 +4,12 @@
 import json
 import math
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from helpers.fake_clock import FakeClock
 from mmaction.registry import MODELS
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,11 +21,13 @@ import scaling_steps  # noqa: E402
 from model_configs import our_config  # noqa: E402
 from model_setup import Setup  # noqa: E402
 from model_sizes import SIZES, Size  # noqa: E402
+from scaling_plot import plot  # noqa: E402
 from scaling_points import Case, Point  # noqa: E402
 from scaling_report import Scaling, markdown, slope  # noqa: E402
 from scaling_steps import PARTS, Steps  # noqa: E402
 
 from mmmotionmae.apis import UsageError  # noqa: E402
+from mmmotionmae.models import MotionMAE  # noqa: E402
 
 TINY = Size(32, 2, 2, 16, 4, decoder_depth=3, patch_size=8)
 SETUP = Setup(TINY)
@@ -38,8 +40,8 @@ POINT = Point(8, 32)  # 4 x 4 x 4 tokens
 
 def test_flops_are_those_that_pytorch_counts():
     steps = Steps(SETUP, [Case(POINT)])
-    model = steps._models[Case(POINT)]
-    data = model.data_preprocessor(steps._batches[POINT].data, True)
+    model = steps.models[Case(POINT)]
+    data = model.data_preprocessor(steps.batches[POINT].data, True)
     counter = FlopCounterMode(display=False)
     # Of the backends of attention on a CPU, only this one is counted.
     with counter, sdpa_kernel(SDPBackend.MATH):
@@ -154,53 +156,64 @@ def test_nothing_above_the_reference():
 # ------------------------------------------------------------------- steps
 
 
-def test_parts_are_told_apart():
-    case = Case(POINT)
-    steps = Steps(SETUP, [case])
-    model = steps._models[case]
+def slow(clock, forward, backward, function=torch.clone):
+    """A function whose passes take so many seconds."""
 
     class Slow(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x):
-            time.sleep(0.05)
-            return x.clone()
+        def forward(ctx, *inputs):
+            clock.advance(forward)
+            ctx.save_for_backward(*inputs)
+            return function(*inputs)
 
         @staticmethod
         def backward(ctx, grad):
-            time.sleep(0.1)
-            return grad
+            clock.advance(backward)
+            inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+            with torch.enable_grad():
+                out = function(*inputs)
+            return torch.autograd.grad(out, inputs, grad)
 
-    def slow(module, inputs, output):
-        return Slow.apply(output)
+    return lambda *inputs, **kwargs: Slow.apply(*inputs)
 
-    def slow_step(*args):
-        time.sleep(0.15)
 
-    steps.time(case)
-    places = dict(
-        encoder=model.backbone.norm,
-        decoder=model.neck.decoders['shared'].norm,
-        rest=model.head.predictors['motion'],
+def slow_hook(*args):
+    """For a hook of a module: its output comes late, and so do gradients."""
+    function = slow(*args)
+    return lambda module, inputs, output: function(output)
+
+
+def test_parts_are_told_apart():
+    clock = FakeClock()
+    case = Case(POINT)
+    steps = Steps(SETUP, [case], clock=clock)
+    model = steps.models[case]
+    for module, seconds in (
+        (model.backbone.blocks[0], (1, 2)),
+        (model.backbone.norm, (4, 8)),
+        (model.neck.decoders['shared'].norm, (16, 32)),
+        (model.head.predictors['motion'], (64, 128)),
+    ):
+        module.register_forward_hook(slow_hook(clock, *seconds))
+    model.data_preprocessor.register_forward_hook(
+        lambda *args: clock.advance(256)
     )
-    for part, module in places.items():
-        handle = module.register_forward_hook(slow)
-        times = steps.time(case)
-        handle.remove()
-        others = times['total'] - times[part]
-        assert times[part] > 149 and others < 100, part
-    handle = steps._optimizer.register_step_pre_hook(slow_step)
-    assert steps.time(case)['optimizer'] > 149
-    handle.remove()
-    times = steps.time(case)
-    parts = sum(times[part] for part in PARTS if part != 'attention')
-    assert parts == pytest.approx(times['total'])
-    assert min(times.values()) > 0 and set(times) == {*PARTS, 'total'}
+    steps.optimizer.register_step_pre_hook(lambda *args: clock.advance(512))
+    assert steps.time(case) == dict(
+        encoder=(1 + 2 + 4 + 8) * 1e3,
+        decoder=(16 + 32) * 1e3,
+        attention=0,
+        optimizer=512e3,
+        rest=(64 + 128 + 256) * 1e3,
+        total=1023e3,
+    )
+    assert set(steps.time(case)) == {*PARTS, 'total'}
 
 
 def test_cases_share_their_parameters():
     cases = [Case(Point(4, 32)), Case(POINT), Case(POINT, with_cp=True)]
     steps = Steps(ONE_CLIP, cases)
-    first, second, third = (steps._models[case] for case in cases)
+    first, second, third = (steps.models[case] for case in cases)
     others = dict(third.named_parameters())
     for name, value in first.named_parameters():
         assert value is others[name]
@@ -221,42 +234,29 @@ def test_cases_share_their_parameters():
 
 
 def test_attention_is_timed_within_the_step(monkeypatch):
+    clock = FakeClock()
     attend = torch.nn.functional.scaled_dot_product_attention
-
-    class Slow(torch.autograd.Function):
-        """Twenty milliseconds forward, thirty backward."""
-
-        @staticmethod
-        def forward(ctx, q, k, v):
-            time.sleep(0.02)
-            ctx.save_for_backward(q, k, v)
-            return attend(q, k, v)
-
-        @staticmethod
-        def backward(ctx, grad):
-            time.sleep(0.03)
-            inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
-            with torch.enable_grad():
-                out = attend(*inputs)
-            return torch.autograd.grad(out, inputs, grad)
-
-    def slow(q, k, v, **kwargs):
-        return Slow.apply(q, k, v)
-
+    slow_attend = slow(clock, 1, 2, attend)
     cases = [Case(POINT), Case(POINT, with_cp=True)]
-    steps = Steps(ONE_CLIP, cases)
+    steps = Steps(ONE_CLIP, cases, clock=clock)
+    for model in steps.models.values():
+        model.backbone.norm.register_forward_hook(slow_hook(clock, 16, 32))
     monkeypatch.setattr(
-        torch.nn.functional, 'scaled_dot_product_attention', slow
+        torch.nn.functional, 'scaled_dot_product_attention', slow_attend
     )
-    without, with_cp = (steps.time(case) for case in cases)
-    # Five blocks, two of the encoder and three of the decoder;
-    # checkpointing computes the forward pass twice.
-    assert 250 <= without['attention'] < 340
-    assert 350 <= with_cp['attention'] < 440
-    for times in (without, with_cp):
-        both = times['encoder'] + times['decoder']
-        assert times['attention'] < both < times['total']
-    assert torch.nn.functional.scaled_dot_product_attention is slow
+    # Two blocks of the encoder and three of the decoder; checkpointing
+    # computes the forward pass twice.
+    for case, seconds in zip(cases, (1 + 2, 1 + 1 + 2), strict=True):
+        assert steps.time(case) == dict(
+            encoder=(2 * seconds + 16 + 32) * 1e3,
+            decoder=3 * seconds * 1e3,
+            attention=5 * seconds * 1e3,
+            optimizer=0,
+            rest=0,
+            total=(5 * seconds + 16 + 32) * 1e3,
+        )
+    attention = torch.nn.functional.scaled_dot_product_attention
+    assert attention is slow_attend
 
 
 def test_every_case_is_measured_once_a_round():
@@ -317,9 +317,9 @@ def test_run(tmp_path, capsys):
 
 
 def test_plot_is_an_image(tmp_path):
-    run(*TINY_RUN, f'--plot={tmp_path}/a.png')
-    start = (tmp_path / 'a.png').read_bytes()[:8]
-    assert start == b'\x89PNG\r\n\x1a\n'
+    file = tmp_path / 'a.png'
+    plot([scaling(), scaling(with_cp=True)], file, 'title')
+    assert file.read_bytes()[:8] == b'\x89PNG\r\n\x1a\n'
 
 
 def test_mistakes(tmp_path, monkeypatch):
@@ -351,9 +351,9 @@ def test_one_line_of_error(monkeypatch, capsys):
 
 
 def test_too_little_memory(monkeypatch):
-    def fail(self, case):
+    def fail(*args, **kwargs):
         raise torch.OutOfMemoryError('CUDA out of memory.\nTried much.')
 
-    monkeypatch.setattr(Steps, '_step', fail)
+    monkeypatch.setattr(MotionMAE, 'loss', fail)
     with pytest.raises(UsageError, match='^4x32 does not fit.*--batch-size'):
         run(*TINY_RUN)

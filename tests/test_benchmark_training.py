@@ -1,21 +1,22 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """`tools/analysis/benchmark_training.py`, on a tiny network and clips."""
 
+import itertools
 import json
 import multiprocessing
 import sys
-import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmengine.device.utils
 import pytest
 import torch
 from conftest import ROOT
-from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
+from helpers.fake_clock import FakeClock
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import MMLogger
+from mmengine.hooks import LoggerHook, ParamSchedulerHook
 
 sys.path.insert(0, str(ROOT / 'tools' / 'analysis'))
 
@@ -26,11 +27,14 @@ from training_runs import (  # noqa: E402
     EnoughSteps,
     StepTimer,
     clips_of,
+    time_loader,
     whole_bursts,
 )
 from training_setup import Setting  # noqa: E402
 
 from mmmotionmae.apis import UsageError, load_config  # noqa: E402
+from mmmotionmae.datasets.transforms import VideoDecode  # noqa: E402
+from mmmotionmae.engine.hooks import BadVideosHook  # noqa: E402
 from mmmotionmae.models import MotionMAE  # noqa: E402
 
 CONFIG = 'configs/demo/motionmae_vit-tiny-p8_1xb16-16x2x1-40e_videos.py'
@@ -46,17 +50,9 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _fresh_loggers(monkeypatch):
-    # Loggers of earlier tests write to streams that pytest has closed.
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
-
-
-def run(*argv, config=CONFIG, small=SMALL):
-    argv = [config, *small, *map(str, argv)]
-    return benchmark_training.benchmark(benchmark_training.parse_args(argv))
+def run(*argv, config=CONFIG, small=SMALL, **kwargs):
+    args = benchmark_training.parse_args([config, *small, *map(str, argv)])
+    return benchmark_training.benchmark(args, **kwargs)
 
 
 # ----------------------------------------------------------------- verdict
@@ -169,10 +165,9 @@ def test_whole_bursts():
     assert whole_bursts(0, 4) == 4
 
 
-def test_step_timer(monkeypatch):
-    now = iter(range(100))  # a second between two looks at the clock
-    monkeypatch.setattr(time, 'perf_counter', lambda: float(next(now)))
-    timer = StepTimer(torch.device('cpu'), num_steps=3, warmup=2)
+def test_step_timer():
+    clock = itertools.count(0.0).__next__  # a second between two looks
+    timer = StepTimer(torch.device('cpu'), 3, warmup=2, clock=clock)
     batch = dict(inputs=[torch.zeros(2, 1), torch.zeros(3, 1)])
     assert clips_of(batch) == 5
     with pytest.raises(EnoughSteps):
@@ -241,118 +236,129 @@ def test_device_of_mmengine(monkeypatch):
 # -------------------------------------------------------------------- runs
 
 
-def test_run(tmp_path):
-    files = [f'--out={tmp_path}/a.md', f'--json={tmp_path}/a.json']
-    result = run(
-        *('--repeats', 2, '--num-workers', 1, 0, *files),
-        *('--num-steps', 3, '--gpu-clips-per-second', 5000),
-    )
-    text = (tmp_path / 'a.md').read_text()
+@pytest.fixture(scope='module')
+def result(tmp_path_factory):
+    """Files of a run with and without processes of the loader.
+
+    Its clock moves on by a second from one look to the next. What the hooks
+    of MMEngine were called for is counted.
+    """
+    folder = tmp_path_factory.mktemp('result')
+    calls = Counter()
+
+    def counted(hook, name):
+        method = getattr(hook, name)
+
+        def call(*args, **kwargs):
+            calls[hook.__name__] += 1
+            return method(*args, **kwargs)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for hook, name in (
+            (LoggerHook, 'after_train_iter'),
+            (ParamSchedulerHook, 'after_train_iter'),
+            (BadVideosHook, 'after_train_epoch'),
+        ):
+            patch.setattr(hook, name, counted(hook, name))
+        result = run(
+            *('--repeats', 2, '--num-workers', 2, 0, '--num-steps', 3),
+            *('--gpu-clips-per-second', 5000),
+            *(f'--out={folder}/a.md', f'--json={folder}/a.json'),
+            clock=itertools.count(0.0).__next__,
+        )
+    return result, folder, calls
+
+
+def test_files(result):
+    result, folder, _ = result
+    text = (folder / 'a.md').read_text()
     assert text == result['markdown'] + '\n'
-    rows = json.loads((tmp_path / 'a.json').read_text())['rows']
-    settings = [dict(repeats=2, num_workers=workers) for workers in (0, 1)]
+    rows = json.loads((folder / 'a.json').read_text())['rows']
+    assert rows == result['rows']
+    settings = [dict(repeats=2, num_workers=workers) for workers in (0, 2)]
     assert [row['setting'] for row in rows] == settings
-    for row in rows:
-        assert row['clips_per_step'] == 4
-        assert len(row['loader']) == len(row['model']) == 3
-        slower = min(row['loader_speed'], row['model_speed'])
-        assert row['trainer'] == pytest.approx(slower * row['share_of_limit'])
-        assert 0 < row['waiting'] < 1
-        cores = 5000 / row['per_core']
-        assert cores <= row['cores_for_wanted'] < cores + 1
-        assert row['verdict'] in text
+    assert all(row['verdict'] in text for row in rows)
     assert '2 generated clips, 64x48' in text
     assert result['device'] == 'cpu' and result['settings']['num_steps'] == 3
+
+
+def test_figures(result):
+    alone, with_workers = result[0]['rows']
+    # Between two looks at the clock are a batch, or a burst of two, of four
+    # clips each; a step; in the trainer, which looks twice, one of both.
+    assert alone['loader'] == alone['model'] == [4, 4, 4]
+    assert with_workers['loader'] == [8, 8]
+    assert with_workers['model'] == [4, 4, 4]
+    for row in (alone, with_workers):
+        assert row['clips_per_step'] == 4
+        assert row['trainer'] == 2 and row['waiting'] == 0.5
+        assert row['share_of_limit'] == 0.5
+        cores = 5000 / row['per_core']
+        assert cores <= row['cores_for_wanted'] < cores + 1
+    assert alone['bottleneck'] == 'neither'
+    assert with_workers['bottleneck'] == 'model'
+
+
+def test_hooks_of_the_config(result):
+    # Three steps, and two bursts of two; before them, one step and one burst.
+    # No epoch ends while it is timed.
+    assert result[2] == dict(LoggerHook=4 + 6, ParamSchedulerHook=4 + 6)
+
+
+def test_no_process_is_left(result):
     assert not multiprocessing.active_children()
 
 
-def slow_loading():
-    options = ['train_dataloader.dataset.pipeline.3.type=SlowDecode']
-    return [SMALL[0], *options, *SMALL[1:]]
-
-
-@TRANSFORMS.register_module()
-class SlowDecode(BaseTransform):
-    def __init__(self):
-        self.decode = TRANSFORMS.build(dict(type='VideoDecode'))
-
-    def transform(self, results):
-        time.sleep(0.1)
-        return self.decode(results)
-
-
-@pytest.mark.parametrize(
-    'workers', [pytest.param(0, marks=pytest.mark.slow), 2]
-)
-def test_slow_loading_is_the_bottleneck(workers):
-    (row,) = run(
-        *('--num-workers', workers, '--num-steps', 4, '--repeats', 1),
-        *('--clips-per-step', 2),
-        small=slow_loading(),
+def test_bottleneck_of_a_run(monkeypatch):
+    clock = FakeClock()
+    for cls, name, seconds in (
+        (VideoDecode, 'transform', 1),
+        (MotionMAE, 'loss', 2),
+    ):
+        method = getattr(cls, name)
+        monkeypatch.setattr(cls, name, clock.slow(method, seconds))
+    one, four = run(
+        *('--repeats', 1, 4, '--num-workers', 0, '--num-steps', 2),
+        clock=clock,
     )['rows']
-    # At most ten clips per second out of each process, but for bursts that
-    # come quicker since the one before was late.
-    most = 10 * max(workers, 1)
-    assert most / 2 < row['loader_speed'] < 1.2 * most
-    assert row['per_core'] < 12 and row['bottleneck'] == 'data'
-    assert row['model_speed'] > 1.2 * most  # was not slowed down
-    # A few steps: what the loader has in store is a part of them.
-    assert row['trainer'] < 1.3 * most and row['waiting'] > 0.5
-    assert row['cores_for_model'] > max(workers, 1)
+    # A step of four clips decodes four videos, or one.
+    assert one['loader'] == [1, 1] and four['loader'] == [4, 4]
+    assert one['model'] == four['model'] == [2, 2]
+    assert (one['bottleneck'], four['bottleneck']) == ('data', 'model')
+    assert one['cores_for_model'] == 2 and four['cores_for_model'] == 1
+    assert one['trainer'] == pytest.approx(4 / 6)
+    assert one['waiting'] == pytest.approx(4 / 6)
+    assert four['trainer'] == pytest.approx(4 / 3)
+    assert four['waiting'] == pytest.approx(1 / 3)
 
 
-def test_repeats_load_less_often():
-    rows = run(
-        *('--repeats', 1, 4, '--num-workers', 0, '--measure', 'loader'),
-        *('--num-steps', 2),
-        small=slow_loading(),
-    )['rows']
-    assert rows[0]['loader_speed'] < 10  # no processes, no bursts
-    assert 15 < rows[1]['loader_speed'] < 40
-    assert [row['model'] for row in rows] == [[], []]
-    assert [row['trainer'] for row in rows] == [None, None]
+class Loader:
+    """Bursts of batches, the first of which is waited for; short epochs."""
+
+    num_workers = 3
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.batches = 0
+
+    def __iter__(self):
+        for _ in range(4):
+            slow = self.batches % self.num_workers == 0
+            self.clock.advance(5 if slow else 0.5)
+            self.batches += 1
+            yield dict(inputs=[torch.zeros(2, 1)])
 
 
-def test_slow_model_is_the_bottleneck(monkeypatch):
-    loss = MotionMAE.loss
-
-    def slow(self, *args, **kwargs):
-        time.sleep(0.2)
-        return loss(self, *args, **kwargs)
-
-    monkeypatch.setattr(MotionMAE, 'loss', slow)
-    (row,) = run('--num-workers', 1, '--num-steps', 3)['rows']
-    # No more than four clips in a fifth of a second.
-    assert 5 < row['model_speed'] < 20 and row['bottleneck'] == 'model'
-    assert row['trainer'] < 20
-    assert row['waiting'] < 0.5 and row['cores_for_model'] == 1
-
-
-def test_all_hooks_of_the_config_run(monkeypatch):
-    from mmengine.hooks import LoggerHook, ParamSchedulerHook
-
-    calls = []
-    for hook in (LoggerHook, ParamSchedulerHook):
-        original = hook.after_train_iter
-
-        def call(self, *args, hook=hook, original=original, **kwargs):
-            calls.append(hook.__name__)
-            return original(self, *args, **kwargs)
-
-        monkeypatch.setattr(hook, 'after_train_iter', call)
-    run('--measure', 'trainer', '--num-steps', 2, '--num-workers', 0)
-    assert calls.count('LoggerHook') == 3  # one of them warms up
-    assert calls.count('ParamSchedulerHook') == 3
-
-
-def test_no_epoch_ends_while_it_is_timed(monkeypatch):
-    from mmmotionmae.engine.hooks import BadVideosHook
-
-    def fail(*args):
-        raise AssertionError('an epoch has ended')
-
-    monkeypatch.setattr(BadVideosHook, 'after_train_epoch', fail)
-    run('--num-steps', 4, '--num-workers', 2, '--measure', 'trainer')
+@pytest.mark.parametrize('num_batches,bursts', [(1, 2), (6, 2), (7, 3)])
+def test_loader_is_timed_by_bursts(num_batches, bursts):
+    clock = FakeClock()
+    loader = Loader(clock)
+    runner = SimpleNamespace(train_dataloader=loader)
+    rates = time_loader(runner, num_batches, warmup=1, clock=clock)
+    assert rates == [1] * bursts  # six clips in six seconds
+    assert loader.batches == 3 + 3 * bursts
 
 
 def test_data_of_the_config(tmp_path):
@@ -368,8 +374,10 @@ def test_data_of_the_config(tmp_path):
         small=small,
     )
     assert 'the data of the config' in result['markdown']
+    (row,) = result['rows']
     # Three batches, and one before them, out of epochs of two.
-    assert len(result['rows'][0]['loader']) == 3
+    assert len(row['loader']) == 3
+    assert row['model'] == [] and row['trainer'] is None
 
 
 def _with_data(folder, tmp_path):
@@ -408,10 +416,10 @@ def test_default_config():
     args = benchmark_training.parse_args([])
     cfg = load_config(str(ROOT / benchmark_training.DEFAULT))
     cpu = torch.device('cpu')
-    workers, clips = benchmark_training._defaults(args, cfg, cpu)
+    workers, clips = benchmark_training.defaults(args, cfg, cpu)
     assert clips == 4 and workers[0] <= benchmark_training.usable_cpus()
     gpu = torch.device('cuda')
-    assert benchmark_training._defaults(args, cfg, gpu)[1] == 64
+    assert benchmark_training.defaults(args, cfg, gpu)[1] == 64
     args = benchmark_training.parse_args(['config', '--num-workers', '1', '7'])
-    assert benchmark_training._defaults(args, cfg, cpu) == ([1, 7], 64)
+    assert benchmark_training.defaults(args, cfg, cpu) == ([1, 7], 64)
     assert Path(ROOT / benchmark_training.DEFAULT).is_file()

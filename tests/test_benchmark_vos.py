@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from helpers.fake_clock import FakeClock
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / 'tools' / 'analysis'))
@@ -208,7 +209,11 @@ def dino_clone(tmp_path):
 
 def test_propagation_beside_dino(setup, dino_clone):
     dino = Dino(dino_clone, 8, 64, CPU)
-    task = vos_propagation.dino_propagation(setup, dino)
+    clock = FakeClock()
+    dino.neighborhood = clock.slow(dino.neighborhood, 3)
+    dino.propagate = clock.slow(dino.propagate, 5)
+    task = vos_propagation.dino_propagation(setup, dino, clock)
+    assert task.facts['neighborhood_seconds'] == 3
     assert list(task.steps) == ['DINO', 'ours'] and task.count == 1
     assert '3 frames as context, grid 8x8' in task.title
     assert task.steps['DINO']().shape == (1, 4, 8, 8)
@@ -226,7 +231,7 @@ def test_agreement():
     ours = theirs.copy()
     ours[0] = 1  # the first frame does not count
     ours[1, 0, :4] = 1
-    found = vos_propagation._agreement([(theirs, ours), (theirs, theirs)])
+    found = vos_propagation.agreement([(theirs, ours), (theirs, theirs)])
     assert found == dict(
         equal_pixels=pytest.approx(0.9),
         least_in_a_frame=pytest.approx(0.6),
@@ -330,18 +335,16 @@ def test_the_real_scores():
 
 
 def test_all_take_turns():
+    clock = FakeClock()
     seen = []
-    task = Task(
-        'made up',
-        'frame',
-        2,
-        CPU,
-        'a',
-        {name: lambda name=name: seen.append(name) for name in 'ab'},
-    )
-    measured = time_in_turn(task, 4)
+    steps = {
+        name: clock.slow(lambda name=name: seen.append(name), seconds)
+        for name, seconds in (('a', 2), ('b', 3))
+    }
+    task = Task('made up', 'frame', 2, CPU, 'a', steps)
+    measured = time_in_turn(task, 4, clock)
     assert ''.join(seen[2:]) == 'abba' * 2 and sorted(seen[:2]) == ['a', 'b']
-    assert [len(times) for times in measured.rounds.values()] == [4, 4]
+    assert measured.rounds == dict(a=[2000] * 4, b=[3000] * 4)
 
 
 @pytest.fixture
@@ -465,17 +468,17 @@ def test_own_data(tiny, tmp_path):
     assert files == {path: path.read_bytes() for path in source.rglob('*.*')}
 
 
-@pytest.mark.parametrize('flag', ['--out', '--json'])
-def test_files_are_not_overwritten(tiny, tmp_path, flag, monkeypatch, capsys):
+def test_files_are_not_overwritten(tiny, tmp_path, monkeypatch, capsys):
     file = tmp_path / 'old'
     file.write_text('precious')
-    argv = ['tool', f'{flag}={file}', *SMALL, '--tasks', 'scoring']
-    monkeypatch.setattr(sys, 'argv', argv)
-    assert benchmark_vos.main() == 2
-    error = capsys.readouterr().err
-    assert error.startswith('error: ') and error.count('\n') == 1
-    assert str(file) in error and '--overwrite' in error
-    assert file.read_text() == 'precious'
+    for flag in ('--json', '--out'):
+        argv = ['tool', f'{flag}={file}', *SMALL, '--tasks', 'scoring']
+        monkeypatch.setattr(sys, 'argv', argv)
+        assert benchmark_vos.main() == 2
+        error = capsys.readouterr().err
+        assert error.startswith('error: ') and error.count('\n') == 1
+        assert str(file) in error and '--overwrite' in error
+        assert file.read_text() == 'precious'
     monkeypatch.setattr(sys, 'argv', [*argv, '--overwrite'])
     assert benchmark_vos.main() == 0
     assert 'J and F' in file.read_text()

@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Features of videos: the values, the files, and going on."""
 
-import gc
 import json
 import os
 import signal
@@ -14,7 +13,6 @@ from helpers.video_files import encode, picture
 from mmaction.datasets import VideoDataset
 from mmaction.registry import MODELS
 from mmengine.dataset import pseudo_collate
-from mmengine.logging import MMLogger
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.features import extract_features, read_features
@@ -25,15 +23,6 @@ from mmmotionmae.datasets.readers import open_video
 QUICK = dict(num_workers=0, device='cpu', progress=False)
 CLOSE = dict(rtol=1e-4, atol=1e-4)
 LABELS = [3, 1, 4, 1, 5, 9, 2]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    MMLogger._instance_dict.clear()
-    # MMEngine does it for every data set; it takes longer than all the rest.
-    monkeypatch.setattr(gc, 'collect', lambda: 0)
-    yield
-    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture(scope='module')

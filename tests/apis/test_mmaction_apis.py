@@ -67,7 +67,6 @@ def trained(tmp_path_factory, shapes_dir):
         for name in ('LISTS', 'VIDEOS'):
             patch.setenv(name, str(shapes_dir))
         patch.setenv('NUM_CLASSES', '8')
-        patch.setattr(Runner, '_log_env', lambda *args: None)  # slow
         config = Config.fromfile(ROOT / CONFIG)
         cfg = Config(of_size(config.to_dict(), 32))
         for stage in ('train', 'val', 'test'):
@@ -162,7 +161,6 @@ def test_recognizer_scores_as_by_hand(paths, videos):
 
 def test_recognizer_scores_as_the_tool_does(paths, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Runner, '_log_env', lambda *args: None)  # slow
     spec = importlib.util.spec_from_file_location(
         'test_tool', ROOT / 'tools/test.py'
     )
@@ -314,8 +312,7 @@ def test_checkpoint_without_a_config_is_named(paths, trained):
         )
 
 
-def test_resuming_runs_no_old_config(paths, nothing_runs, monkeypatch):
-    monkeypatch.setattr(Runner, '_log_env', lambda *args: None)  # slow
+def test_resuming_runs_no_old_config(paths, nothing_runs):
     cfg = Config.fromfile(paths[0])
     cfg.update(
         work_dir='run',

@@ -152,7 +152,8 @@ def test_notebook(typed, shapes_dir, monkeypatch):
     for name in ('train', 'test'):
         lines = shapes_dir / f'{"val" if name == "test" else name}.txt'
         videos = [
-            f'{shapes_dir}/{line}' for line in lines.read_text().splitlines()
+            f'{shapes_dir}/{line}'
+            for line in lines.read_text().splitlines()[:11]
         ]
         Path(f'{name}.txt').write_text('\n'.join(videos))
     Path('videos').mkdir(exist_ok=True)
@@ -162,6 +163,5 @@ def test_notebook(typed, shapes_dir, monkeypatch):
     (prediction,) = scope['results']['predictions']
     assert prediction['pixel_reconstruction'].shape == (1, 3, 16, 224, 224)
     assert [*Path('pictures').rglob('*.png')]
-    assert (
-        scope['train'].values.shape == scope['test'].values.shape == (16, 384)
-    )
+    for name in ('train', 'test'):
+        assert scope[name].values.shape == (11, 384)

@@ -19,13 +19,6 @@ NAMES = ['run', 'jump', 'sit, down', 'é', 'wave', 'clap', 'turn']
 Z95 = 1.959963984540054  # 0.975 quantile of the normal distribution
 
 
-@pytest.fixture(autouse=True)
-def _loggers():
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
-
-
 def by_hand(p, n, z=Z95):
     """Wilson's interval as the roots of (p - x)^2 = z^2 x (1 - x) / n."""
     roots = np.roots([1 + z * z / n, -2 * p - z * z / n, p * p])

@@ -141,7 +141,6 @@ def shrink(cfg: Config, data: Path, depth: int = DEPTH) -> Config:
             loader.pop(key, None)
         loader.update(batch_size=2, num_workers=0)
         dataset = loader.dataset
-        dataset.serialize_data = False  # its gc.collect takes half a second
         dataset.data_prefix = dict(video=str(data))
         if dataset.get('ann_file'):
             name = 'train' if kind == 'train' else 'val'

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from conftest import TINY_BACKBONE
 from mmaction.registry import MODELS
-from mmengine.logging import MMLogger
 from test_extract_features import load_tool
 
 from mmmotionmae.apis import UsageError
@@ -16,13 +15,6 @@ from mmmotionmae.apis.features import evaluate_features, extract_features
 
 TOOL = load_tool('evaluate_features')
 QUICK = dict(num_workers=0, device='cpu', progress=False)
-
-
-@pytest.fixture(autouse=True)
-def _loggers():
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture

@@ -9,11 +9,9 @@ import pytest
 import torch
 from conftest import ROOT
 from mmaction.registry import MODELS
-from mmengine.logging import MMLogger
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.features import extract_features, read_features
-from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.utils.errors import CheckpointError
 
 CONFIG = """
@@ -37,14 +35,6 @@ def load_tool(name):
 
 
 TOOL = load_tool('extract_features')
-
-
-@pytest.fixture(autouse=True)
-def _loggers():
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
-    trust_checkpoints(False)
 
 
 def extract(*argv):

@@ -2,9 +2,12 @@
 """Points in time on a device, without making the host wait for it."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
+
+Clock = Callable[[], float]  # seconds; the one of the host
 
 
 def synchronize(device: torch.device) -> None:
@@ -13,10 +16,15 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def now(device: torch.device) -> Any:
-    """When the device has done all that it was told to so far."""
+def now(device: torch.device, clock: Clock = time.perf_counter) -> Any:
+    """When the device has done all that it was told to so far.
+
+    Args:
+        device: Where it happens.
+        clock: Tells the time of the host; a GPU has its own.
+    """
     if device.type != 'cuda':
-        return time.perf_counter()
+        return clock()
     # Waits for nothing, so the GPU does not idle.
     event = torch.cuda.Event(enable_timing=True)
     event.record()

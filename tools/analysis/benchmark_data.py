@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from benchmark_clips import (
     given_frames,
     given_videos,
 )
+from benchmark_clock import Clock
 from benchmark_machine import about_machine, this_run
 from benchmark_memory import EVERY, FEWEST, check_memory
 from benchmark_output import (
@@ -119,11 +121,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def benchmark(args: argparse.Namespace) -> dict[str, Any]:
+def benchmark(
+    args: argparse.Namespace, clock: Clock = time.perf_counter
+) -> dict[str, Any]:
     """Do what the command line says.
 
     Args:
         args: What :func:`parse_args` returns.
+        clock: Tells the time.
 
     Returns:
         All figures, as in the JSON file, and ``'markdown'``.
@@ -143,7 +148,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
         if args.leak_check:
             result, text = _check_memory(args, Path(folder))
         else:
-            result, text = _measure_speed(args, Path(folder))
+            result, text = _measure_speed(args, Path(folder), clock)
     result = dict(
         **this_run(),
         cpus=os.cpu_count(),
@@ -156,7 +161,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_speed(
-    args: argparse.Namespace, folder: Path
+    args: argparse.Namespace, folder: Path, clock: Clock
 ) -> tuple[dict[str, Any], str]:
     reading = Reading(args.clip_len, args.frame_interval, args.size)
     tables, texts, floors = [], [], []
@@ -168,6 +173,7 @@ def _measure_speed(
                 reading,
                 args.decoders[0] if source.raw_frames else decoder,
                 repeats,
+                clock,
             )
             for decoder in decoders
             for repeats in sorted(set(args.repeats))
@@ -175,11 +181,12 @@ def _measure_speed(
         measured = measure(
             source,
             reading,
-            stock_path(source, reading),
+            stock_path(source, reading, clock),
             ours,
             args.num_samples // args.batch_size,
             args.batch_size,
             args.num_workers,
+            clock,
         )
         tables.append(measured.as_dict())
         texts.append(measured.markdown())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmark_clock import Clock
 from benchmark_machine import origin
 from benchmark_output import (
     add_file_arguments,
@@ -164,7 +165,10 @@ def compare(
 
 @torch.no_grad()
 def time_in_turn(
-    runs: dict[str, Run], setup: Setup, num_rounds: int
+    runs: dict[str, Run],
+    setup: Setup,
+    num_rounds: int,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of each in each round, all on the same clips."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -172,9 +176,9 @@ def time_in_turn(
         say(f'round {number + 1} of {num_rounds}')
         clips = draw(setup, number)
         for name in in_turn([*runs], number):
-            start = time.perf_counter()
+            start = clock()
             runs[name](clips)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 

@@ -114,7 +114,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     refuse_old_files([args.out, args.json], args.overwrite)
     init_default_scope('mmaction')
     device = find_device(args.device)
-    if args.compile and device.type == 'cpu' and not _has_compiler():
+    if args.compile and device.type == 'cpu' and not has_compiler():
         raise UsageError('--compile needs a C++ compiler, g++ or clang++.')
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -241,7 +241,8 @@ def _setup(name: str, args: argparse.Namespace, device: str) -> Setup:
     return setup
 
 
-def _has_compiler() -> bool:
+def has_compiler() -> bool:
+    """Whether there is what `torch.compile` needs on a CPU."""
     names = (os.environ.get('CXX'), 'g++', 'clang++')
     return any(name and shutil.which(name) for name in names)
 

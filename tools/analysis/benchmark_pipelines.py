@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmark_clips import Source
+from benchmark_clock import Clock
 from mmaction.registry import DATASETS
 from mmengine.registry import FUNCTIONS
 
@@ -68,6 +69,7 @@ class DataPath:
         dataset: Its samples are dicts, or, with repeats, lists of dicts.
         repeats: Clips in a sample.
         collate: Joins samples.
+        clock: Tells the time.
         seconds: Time spent in each stage of the last batch.
     """
 
@@ -75,6 +77,7 @@ class DataPath:
     dataset: Any
     repeats: int
     collate: Callable[[list], Any]
+    clock: Clock = time.perf_counter
     seconds: dict[str, float] = field(
         default_factory=lambda: defaultdict(float)
     )
@@ -89,9 +92,9 @@ class DataPath:
 
     def _timed(self, transform: Callable, stage: str) -> Callable:
         def call(results: dict) -> dict:
-            start = time.perf_counter()
+            start = self.clock()
             results = transform(results)
-            self.seconds[stage] += time.perf_counter() - start
+            self.seconds[stage] += self.clock() - start
             return results
 
         return call
@@ -103,13 +106,13 @@ class DataPath:
             UsageError: If no video can be read.
         """
         draw.seed_everything()
-        start = time.perf_counter()
+        start = self.clock()
         try:
             return self.dataset[draw.index]
         except TooManyBadVideosError as error:
             raise UsageError(str(error)) from error
         finally:
-            self.seconds['loading'] += time.perf_counter() - start
+            self.seconds['loading'] += self.clock() - start
 
     def first_clip(self, draw: Draw) -> dict:
         """The sample of a draw; with repeats, the first clip of it."""
@@ -127,9 +130,9 @@ class DataPath:
         """
         self.seconds.clear()
         samples = [self.load(draw) for draw in draws]
-        start = time.perf_counter()
+        start = self.clock()
         self.collate(samples)
-        collating = time.perf_counter() - start
+        collating = self.clock() - start
         self.check()
         loading = self.seconds['loading']
         opening, decoding = self.seconds['open'], self.seconds['decode']
@@ -177,7 +180,9 @@ def _pipeline(reading: Reading, before: list, decode: dict, end: list) -> list:
     ]
 
 
-def stock_path(source: Source, reading: Reading) -> DataPath:
+def stock_path(
+    source: Source, reading: Reading, clock: Clock = time.perf_counter
+) -> DataPath:
     """What MMAction2 comes with; only the mask is ours."""
     size = (reading.size, reading.size)
     end = [
@@ -196,11 +201,17 @@ def stock_path(source: Source, reading: Reading) -> DataPath:
         pipeline=_pipeline(reading, before, decode, end),
     )
     collate = FUNCTIONS.get('pseudo_collate')
-    return DataPath('stock MMAction2', DATASETS.build(dataset), 1, collate)
+    return DataPath(
+        'stock MMAction2', DATASETS.build(dataset), 1, collate, clock
+    )
 
 
 def our_path(
-    source: Source, reading: Reading, decoder: str, repeats: int
+    source: Source,
+    reading: Reading,
+    decoder: str,
+    repeats: int,
+    clock: Clock = time.perf_counter,
 ) -> DataPath:
     """`RobustVideoDataset` with `VideoInit`, `VideoDecode`, `FormatClip`."""
     pipeline = _pipeline(
@@ -223,6 +234,7 @@ def our_path(
         DATASETS.build(dataset),
         repeats,
         FUNCTIONS.get(f'{repeat}pseudo_collate'),
+        clock,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from benchmark_clips import Source
+from benchmark_clock import Clock
 from benchmark_floor import Floor
 from benchmark_pipelines import DataPath, Draw, Reading, compare
 from benchmark_report import Measured
@@ -24,6 +25,7 @@ def measure(
     num_rounds: int,
     batch_size: int,
     num_workers: int = 0,
+    clock: Clock = time.perf_counter,
 ) -> Measured:
     """Compare data paths, and time them in turn.
 
@@ -35,6 +37,7 @@ def measure(
         num_rounds: In each, each reads one batch.
         batch_size: Videos in a batch.
         num_workers: Processes of a loader; 0: loaders are not measured.
+        clock: Tells the time of floors and loaders.
 
     Raises:
         UsageError: If a video cannot be read.
@@ -45,7 +48,7 @@ def measure(
     say('comparing the tensors')
     compared = draws[: max(batch_size, 16)]
     texts = [compare(stock, path, compared) for path in ours]
-    floors = [Floor(source, reading, rgb) for rgb in (False, True)]
+    floors = [Floor(source, reading, rgb, clock) for rgb in (False, True)]
     timed: list[DataPath | Floor] = [*paths, *floors]
     figures: dict[str, list] = {path.name: [] for path in timed}
     for path in timed:
@@ -64,7 +67,7 @@ def measure(
         floors[0].name,
         [text for text in texts if text],
         len(compared),
-        time_loaders(paths, draws, batch_size, num_workers),
+        time_loaders(paths, draws, batch_size, num_workers, clock),
     )
 
 
@@ -104,6 +107,7 @@ def time_loaders(
     draws: Sequence[Draw],
     batch_size: int,
     num_workers: int,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Clips per second out of loaders, for each data path and pass.
 
@@ -112,6 +116,7 @@ def time_loaders(
         draws: What a pass reads.
         batch_size: Samples in a batch.
         num_workers: Processes of a loader. 0: none is measured.
+        clock: Tells the time.
     """
     rates: dict[str, list[float]] = {}
     if not num_workers:
@@ -129,10 +134,10 @@ def time_loaders(
     for number in range(LOADER_PASSES + 1):
         say(f'loaders, pass {number} of {LOADER_PASSES}')
         for path in paths:
-            start = time.perf_counter()
+            start = clock()
             for _ in loaders[path.name]:
                 pass
-            seconds = time.perf_counter() - start
+            seconds = clock() - start
             if number:  # the first starts the processes
                 rates.setdefault(path.name, []).append(
                     len(draws) * path.repeats / seconds

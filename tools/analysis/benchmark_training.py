@@ -9,12 +9,14 @@ import argparse
 import copy
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from benchmark_clips import Source
+from benchmark_clock import Clock
 from benchmark_machine import ROOT, find_device, origin, usable_cpus
 from benchmark_output import (
     add_device_argument,
@@ -141,11 +143,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def benchmark(args: argparse.Namespace) -> dict[str, Any]:
+def benchmark(
+    args: argparse.Namespace, clock: Clock = time.perf_counter
+) -> dict[str, Any]:
     """Do what the command line says.
 
     Args:
         args: What :func:`parse_args` returns.
+        clock: Tells the time.
 
     Returns:
         All figures, as in the JSON file, and ``'markdown'``.
@@ -157,7 +162,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     refuse_old_files([args.out, args.json], args.overwrite)
     device = find_device(args.device)
     cfg = load_config(args.config or str(ROOT / DEFAULT), args.cfg_options)
-    workers, clips = _defaults(args, cfg, device)
+    workers, clips = defaults(args, cfg, device)
     settings = [
         Setting(repeats, number)
         for repeats in sorted(set(args.repeats or [clips_per_video(cfg)]))
@@ -187,6 +192,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
                 args.num_steps,
                 args.warmup,
                 args.gpu_clips_per_second,
+                clock,
             )
             for setting, config in configs.items()
         ]
@@ -201,7 +207,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-def _defaults(
+def defaults(
     args: argparse.Namespace, cfg: Config, device: torch.device
 ) -> tuple[list[int], int]:
     """Workers, and clips in a step."""

@@ -14,7 +14,7 @@ import torch
 from mmengine.registry import init_default_scope
 from model_contenders import build
 from model_setup import Setup, draw_batch
-from model_steps import Clock
+from model_steps import StageTimer
 from torch.profiler import ProfilerActivity, profile
 
 import mmmotionmae  # noqa: F401  (registers everything)
@@ -79,10 +79,10 @@ def measure(mode: str, key: str, setup: Setup) -> Memory:
         torch.set_num_threads(setup.num_threads)
     contender = build(mode, key, setup)
     batch = draw_batch(setup, seed=0)
-    clock = Clock(setup.device)
+    timer = StageTimer(setup.device)
 
     def step() -> None:
-        contender.step(batch, clock)
+        contender.step(batch, timer)
 
     def clean() -> None:
         contender.model.zero_grad(set_to_none=True)

@@ -1,12 +1,13 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """A step of a contender, timed by stages."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from benchmark_clock import milliseconds, now, synchronize
+from benchmark_clock import Clock, milliseconds, now, synchronize
 from model_flops import Flops
 from model_setup import Batch, Setup
 from torch import Tensor, nn
@@ -15,25 +16,27 @@ STAGES = ('forward', 'backward', 'optimiser')
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 
-class Clock:
+class StageTimer:
     """Milliseconds of stages; on a GPU those that it was at work.
 
     Args:
         device: ``'cpu'`` or ``'cuda'``.
+        clock: Tells the time where there is no GPU.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, clock: Clock = time.perf_counter) -> None:
         self.device = torch.device(device)
+        self.clock = clock
         self._marks: list[tuple[str, Any]] = []
 
     def start(self) -> None:
         """Wait for what is still running, and start."""
         synchronize(self.device)
-        self._marks = [('', now(self.device))]
+        self._marks = [('', now(self.device, self.clock))]
 
     def mark(self, stage: str) -> None:
         """End a stage. What happened since the last mark belongs to it."""
-        self._marks.append((stage, now(self.device)))
+        self._marks.append((stage, now(self.device, self.clock)))
 
     def stop(self) -> dict[str, float]:
         """Milliseconds of each stage, and ``'total'``."""
@@ -97,24 +100,24 @@ class Contender(ABC):
         if self.optimizer is not None:
             self.optimizer.step()
 
-    def step(self, batch: Batch, clock: Clock) -> dict[str, float]:
+    def step(self, batch: Batch, timer: StageTimer) -> dict[str, float]:
         """Take a step.
 
         Returns:
             Milliseconds of the stages, and ``'total'``.
         """
         with torch.set_grad_enabled(self.optimizer is not None):
-            clock.start()
+            timer.start()
             loss = self.forward(batch)
-            clock.mark('forward')
+            timer.mark('forward')
             if self.optimizer is not None:
                 self.optimizer.zero_grad()
-                clock.mark('optimiser')
+                timer.mark('optimiser')
                 self.backward(loss)
-                clock.mark('backward')
+                timer.mark('backward')
                 self.update()
-                clock.mark('optimiser')
-            return clock.stop()
+                timer.mark('optimiser')
+            return timer.stop()
 
     def autocast(self, dtype: torch.dtype = torch.bfloat16) -> torch.autocast:
         """Mixed precision on a GPU; on a CPU all is float32."""

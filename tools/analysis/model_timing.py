@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from benchmark_clock import synchronize
+from benchmark_clock import Clock, synchronize
 from benchmark_rounds import in_turn, say
 from model_setup import Setup, draw_batch
-from model_steps import Clock, Contender
+from model_steps import Contender, StageTimer
 
 from mmmotionmae.models.utils.linear import linear
 
@@ -34,7 +34,7 @@ def time_in_turn(
     """
     rounds: dict[str, list[Round]] = {c.name: [] for c in contenders}
     warm_up = {c.name: 0.0 for c in contenders}
-    clock = Clock(setup.device)
+    timer = StageTimer(setup.device)
     for number in range(-WARM_UP, num_rounds):
         if number < 0:
             say(f'warming up, {-number} to go')
@@ -42,7 +42,7 @@ def time_in_turn(
             say(f'round {number + 1} of {num_rounds}')
         batch = draw_batch(setup, seed=number + WARM_UP)
         for contender in in_turn(contenders, number):
-            times = contender.step(batch, clock)
+            times = contender.step(batch, timer)
             if number < 0:
                 warm_up[contender.name] += times['total'] / 1e3
             else:
@@ -50,11 +50,14 @@ def time_in_turn(
     return rounds, warm_up
 
 
-def peak_tflops(device: str) -> tuple[float, str]:
+def peak_tflops(
+    device: str, clock: Clock = time.perf_counter
+) -> tuple[float, str]:
     """What the machine can do at best.
 
     Args:
         device: ``'cpu'`` (float32) or ``'cuda'`` (bfloat16).
+        clock: Tells the time.
 
     Returns:
         TFLOP per second, and where the figure comes from.
@@ -64,11 +67,12 @@ def peak_tflops(device: str) -> tuple[float, str]:
         for part, peak in DATASHEET.items():
             if part in name:
                 return peak, f'data sheet, {part}, dense bfloat16'
-        return _best(device, 8192, torch.bfloat16), 'measured, bfloat16'
-    return _best(device, 2048, torch.float32), 'measured, float32'
+        best = _best(device, 8192, torch.bfloat16, clock)
+        return best, 'measured, bfloat16'
+    return _best(device, 2048, torch.float32, clock), 'measured, float32'
 
 
-def _best(device: str, size: int, dtype: torch.dtype) -> float:
+def _best(device: str, size: int, dtype: torch.dtype, clock: Clock) -> float:
     """TFLOP/s of the quickest of some square matrix products.
 
     On a CPU there are two libraries that PyTorch may take them from.
@@ -78,8 +82,8 @@ def _best(device: str, size: int, dtype: torch.dtype) -> float:
     for product in (F.linear, linear):
         for _ in range(6):  # the first warms up
             synchronize(x.device)
-            start = time.perf_counter()
+            start = clock()
             product(x, x)
             synchronize(x.device)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, clock() - start)
     return 2 * size**3 / best / 1e12

@@ -1,17 +1,18 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Training steps on clips of several sizes, timed part by part."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from benchmark_clock import synchronize
+from benchmark_clock import Clock, synchronize
 from benchmark_rounds import in_turn, say
 from mmaction.registry import MODELS
 from model_configs import our_config
 from model_setup import Setup, draw_batch
 from model_steps import fused_adamw
-from scaling_clock import Clock, mark_parts, timed_attention
+from scaling_clock import Marks, mark_parts, timed_attention
 from scaling_points import MODEL, Case
 from torch import nn
 
@@ -27,21 +28,32 @@ class Steps:
     All cases have the same parameters and one optimiser, so that memory does
     not grow with their number.
 
+    Attributes:
+        models: The network of each case.
+        batches: What it is trained on, by size of clips.
+        optimizer: Of all of them.
+
     Args:
         setup: Network, batch size and device; the cases have clips of other
             sizes.
         cases: What is measured.
         amp: Whether to train in mixed precision (bfloat16).
+        clock: Tells the time where there is no GPU.
     """
 
     def __init__(
-        self, setup: Setup, cases: Sequence[Case], amp: bool = False
+        self,
+        setup: Setup,
+        cases: Sequence[Case],
+        amp: bool = False,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.batch_size = setup.batch_size
         self.device = torch.device(setup.device)
         self.amp = amp
-        self._models: dict[Case, Any] = {}
-        self._batches = {
+        self.clock = clock
+        self.models: dict[Case, Any] = {}
+        self.batches = {
             point: draw_batch(point.of(setup), seed=0)
             for point in dict.fromkeys(case.point for case in cases)
         }
@@ -54,9 +66,9 @@ class Steps:
                 # Parameters do not depend on the size of clips; the tables
                 # of positions are no parameters.
                 model.load_state_dict(parameters, strict=False, assign=True)
-            self._models[case] = model.to(self.device).train()
+            self.models[case] = model.to(self.device).train()
             parameters = parameters or dict(model.named_parameters())
-        self._optimizer = fused_adamw(parameters.values())
+        self.optimizer = fused_adamw(parameters.values())
 
     def time(self, case: Case) -> Times:
         """Time one step.
@@ -81,33 +93,33 @@ class Steps:
             ) from error
 
     def _step(self, case: Case) -> Times:
-        model = self._models[case]
-        batch = self._batches[case.point].data
-        clock = Clock(self.device)
-        handles = mark_parts(model, clock)
+        model = self.models[case]
+        batch = self.batches[case.point].data
+        marks = Marks(self.device, self.clock)
+        handles = mark_parts(model, marks)
         synchronize(self.device)
-        clock.mark('start')
-        with timed_attention(clock):
+        marks.mark('start')
+        with timed_attention(marks):
             with self._autocast():
                 data = model.data_preprocessor(batch, True)
                 loss, _ = model.parse_losses(model(**data, mode='loss'))
             loss.backward()
-        clock.mark('backward')
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        clock.mark('end')
+        marks.mark('backward')
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        marks.mark('end')
         for handle in handles:
             handle.remove()
         times = dict(
-            encoder=clock.between('clip', 'latent')
-            + clock.between('latent_grad', 'backward'),
-            decoder=clock.between('latent', 'tokens')
-            + clock.between('tokens_grad', 'latent_grad'),
-            optimizer=clock.between('backward', 'end'),
+            encoder=marks.between('clip', 'latent')
+            + marks.between('latent_grad', 'backward'),
+            decoder=marks.between('latent', 'tokens')
+            + marks.between('tokens_grad', 'latent_grad'),
+            optimizer=marks.between('backward', 'end'),
         )
-        total = clock.between('start', 'end')
+        total = marks.between('start', 'end')
         rest = total - sum(times.values())
-        return dict(times, rest=rest, total=total, attention=clock.in_spans())
+        return dict(times, rest=rest, total=total, attention=marks.in_spans())
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

@@ -1,11 +1,12 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Dense tests compared and timed in turn."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 from benchmark_clips import Source
-from benchmark_clock import milliseconds, now, synchronize
+from benchmark_clock import Clock, milliseconds, now, synchronize
 from benchmark_rounds import in_turn, say
 from model_memory import peak_of_tensors, peak_on_gpu
 from testing_report import Measured, Round
@@ -23,6 +24,7 @@ def measure(
     source: Source,
     num_rounds: int,
     with_memory: bool = True,
+    clock: Clock = time.perf_counter,
 ) -> Measured:
     """Compare the scores of contenders, and time them in turn.
 
@@ -32,6 +34,7 @@ def measure(
         source: The videos; a round is one of them.
         num_rounds: Rounds that count; there is one before, which warms up.
         with_memory: Whether memory is measured, in that one.
+        clock: Tells the time where there is no GPU.
 
     Raises:
         UsageError: If scores are not those of stock, or a video is bad.
@@ -48,7 +51,7 @@ def measure(
             if number < 0 and with_memory:
                 memory[name], scores[name] = _memory(contender, index)
             else:
-                seconds, scores[name] = _time(contender, index)
+                seconds, scores[name] = _time(contender, index, clock)
                 if number >= 0:
                     rounds[name].append(seconds)
         video = source.paths[index].resolve().name
@@ -90,13 +93,15 @@ def compare(
     return found
 
 
-def _time(contender: Contender, index: int) -> tuple[Round, Tensor]:
+def _time(
+    contender: Contender, index: int, clock: Clock
+) -> tuple[Round, Tensor]:
     """Seconds of a video, and its probabilities."""
-    start = now(contender.device)
+    start = now(contender.device, clock)
     batch = contender.load(index)
-    loaded = now(contender.device)
+    loaded = now(contender.device, clock)
     scores = contender.scores(batch)
-    end = now(contender.device)
+    end = now(contender.device, clock)
     synchronize(contender.device)
     data, model = milliseconds(start, loaded), milliseconds(loaded, end)
     return dict(data=data / 1e3, model=model / 1e3), scores

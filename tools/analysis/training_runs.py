@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from benchmark_clock import synchronize
+from benchmark_clock import Clock, synchronize
 from benchmark_machine import usable_cpus
 from benchmark_rounds import say
 from mmengine.config import Config
@@ -40,13 +40,19 @@ def whole_bursts(number: int, num_workers: int) -> int:
     return max(-(-number // burst), 1) * burst
 
 
-def time_loader(runner: Runner, num_batches: int, warmup: int) -> list[float]:
+def time_loader(
+    runner: Runner,
+    num_batches: int,
+    warmup: int,
+    clock: Clock = time.perf_counter,
+) -> list[float]:
     """Time the loader of a runner, with nobody using the batches.
 
     Args:
         runner: Its data loader is read.
         num_batches: How many batches to time; at least two bursts are.
         warmup: Batches before that; at least one burst.
+        clock: Tells the time.
 
     Returns:
         Clips per second of each burst.
@@ -61,10 +67,10 @@ def time_loader(runner: Runner, num_batches: int, warmup: int) -> list[float]:
         batches = _endless(loader)
         for _ in range(whole_bursts(warmup, burst)):
             next(batches)
-        start = time.perf_counter()
+        start = clock()
         for _ in range(max(whole_bursts(num_batches, burst) // burst, 2)):
             clips = sum(clips_of(next(batches)) for _ in range(burst))
-            end = time.perf_counter()
+            end = clock()
             rates.append(clips / (end - start))
             start = end
     return rates
@@ -95,6 +101,7 @@ def time_model(
     device: torch.device,
     num_steps: int,
     warmup: int,
+    clock: Clock = time.perf_counter,
 ) -> list[float]:
     """Time training steps on one batch that is there already.
 
@@ -108,6 +115,7 @@ def time_model(
         device: Where the model is.
         num_steps: How many steps to time.
         warmup: Steps before that.
+        clock: Tells the time.
 
     Returns:
         Clips per second of each step.
@@ -118,10 +126,10 @@ def time_model(
     rates = []
     for _ in range(warmup + num_steps):
         synchronize(device)
-        start = time.perf_counter()
+        start = clock()
         model.train_step(batch, optim_wrapper=optimizer)
         synchronize(device)
-        rates.append(clips_of(batch) / (time.perf_counter() - start))
+        rates.append(clips_of(batch) / (clock() - start))
     optimizer.zero_grad()
     return rates[warmup:]
 
@@ -133,15 +141,21 @@ class StepTimer(Hook):
         device: Where the model is.
         num_steps: How many steps to time.
         warmup: Steps before that.
+        clock: Tells the time.
     """
 
     # After all other hooks, so that their time counts.
     priority = 'LOWEST'
 
     def __init__(
-        self, device: torch.device, num_steps: int, warmup: int
+        self,
+        device: torch.device,
+        num_steps: int,
+        warmup: int,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.device = device
+        self.clock = clock
         self.first, self.last = warmup, warmup + num_steps
         self.steps = self.clips = 0
         self.start = self.end = self.waited = 0.0
@@ -151,7 +165,7 @@ class StepTimer(Hook):
     ) -> None:
         """A batch has come: how long did the host wait for it?"""
         if self.steps >= self.first:
-            self.waited += time.perf_counter() - self.end
+            self.waited += self.clock() - self.end
 
     def after_train_iter(
         self,
@@ -166,7 +180,7 @@ class StepTimer(Hook):
             self.clips += clips_of(data_batch)
         if self.steps in (self.first, self.last):
             synchronize(self.device)
-        self.end = time.perf_counter()
+        self.end = self.clock()
         if self.steps == self.first:
             self.start = self.end
         if self.steps == self.last:
@@ -174,7 +188,11 @@ class StepTimer(Hook):
 
 
 def time_trainer(
-    runner: Runner, device: torch.device, num_steps: int, warmup: int
+    runner: Runner,
+    device: torch.device,
+    num_steps: int,
+    warmup: int,
+    clock: Clock = time.perf_counter,
 ) -> tuple[float, float]:
     """Train as ``tools/train.py`` does, and time it.
 
@@ -183,6 +201,7 @@ def time_trainer(
         device: Where the model is.
         num_steps: How many steps to time; a whole number of bursts is.
         warmup: Steps before that; at least one burst.
+        clock: Tells the time.
 
     Returns:
         Clips per second, and the share of the time in which the host waited
@@ -193,7 +212,10 @@ def time_trainer(
     """
     burst = runner.train_dataloader.num_workers
     timer = StepTimer(
-        device, whole_bursts(num_steps, burst), whole_bursts(warmup, burst)
+        device,
+        whole_bursts(num_steps, burst),
+        whole_bursts(warmup, burst),
+        clock,
     )
     runner.register_hook(timer)
     try:
@@ -213,6 +235,7 @@ def measure(
     num_steps: int,
     warmup: int,
     wanted: float | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Figures:
     """Measure one setting.
 
@@ -224,6 +247,7 @@ def measure(
         num_steps: Steps, or batches, to time.
         warmup: Those before them.
         wanted: Clips per second of a device that is to be fed.
+        clock: Tells the time.
 
     Raises:
         UsageError: If there is too little data, or too much of it is bad.
@@ -235,14 +259,16 @@ def measure(
     # First, while no process of a loader is at work; and it wakes the device.
     if 'model' in sides:
         say(f'{where}: model')
-        found['model'] = time_model(runner, batch, device, num_steps, warmup)
+        found['model'] = time_model(
+            runner, batch, device, num_steps, warmup, clock
+        )
     if 'loader' in sides:
         say(f'{where}: loader')
-        found['loader'] = time_loader(runner, num_steps, warmup)
+        found['loader'] = time_loader(runner, num_steps, warmup, clock)
     if 'trainer' in sides:
         say(f'{where}: trainer')
         found['trainer'], found['waiting'] = time_trainer(
-            runner, device, num_steps, warmup
+            runner, device, num_steps, warmup, clock
         )
     # Its processes end at once; in a garbage collection they take seconds.
     runner.train_dataloader._iterator = None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from benchmark_clock import synchronize
+from benchmark_clock import Clock, synchronize
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from torch import Tensor
@@ -87,7 +87,7 @@ def _with_features(
     return found
 
 
-def _agreement(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict:
+def agreement(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict:
     """How many pixels are equal, but for first frames, which are given."""
     frames = [
         (theirs[1:] == ours[1:]).mean((1, 2)).tolist()
@@ -101,12 +101,15 @@ def _agreement(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict:
     )
 
 
-def dino_propagation(setup: Setup, dino: Dino | None) -> Task:
+def dino_propagation(
+    setup: Setup, dino: Dino | None, clock: Clock = time.perf_counter
+) -> Task:
     """Propagation in DINO's form, features given, full context.
 
     Args:
         setup: What all have in common.
         dino: The official code, if it is there.
+        clock: Tells the time.
     """
     sequences = _with_features(setup, setup.size)
     model = setup.model(dict(type='RawPixels', patch_size=setup.patch_size))
@@ -122,17 +125,17 @@ def dino_propagation(setup: Setup, dino: Dino | None) -> Task:
     facts: dict[str, Any] = {}
     if dino:
         code = dino
-        start = time.perf_counter()
+        start = clock()
         code.neighborhood(*grid)
         synchronize(code.device)
-        facts['neighborhood_seconds'] = time.perf_counter() - start
+        facts['neighborhood_seconds'] = clock() - start
         steps['DINO'] = lambda: code.propagate(
             flat[number],
             [flat[i] for i in before],
             [labels[None]] * len(before),
             grid,
         )
-        facts |= _agreement(
+        facts |= agreement(
             [
                 (
                     code.segment_given(
@@ -197,7 +200,7 @@ def crw_propagation(setup: Setup, cropmae: CropMAE | None) -> Task:
         )[None]
         sources = labels.flatten(1).repeat(1, len(before[0]))
         steps['CropMAE'] = lambda: code.propagate(query, keys, sources)
-        facts |= _agreement(
+        facts |= agreement(
             [
                 (
                     code.segment_given(

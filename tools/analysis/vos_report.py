@@ -1,11 +1,12 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Tasks of video object segmentation timed in turn, and tables of them."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from benchmark_clock import milliseconds, now, synchronize
+from benchmark_clock import Clock, milliseconds, now, synchronize
 from benchmark_figures import quartiles, spread, table
 from benchmark_rounds import in_turn, say
 from model_report import MB
@@ -115,12 +116,15 @@ def _sentences(task: Task) -> list[str]:
     return [' '.join(found)] if found else []
 
 
-def time_in_turn(task: Task, num_rounds: int) -> Measured:
+def time_in_turn(
+    task: Task, num_rounds: int, clock: Clock = time.perf_counter
+) -> Measured:
     """Let contenders take steps in turn.
 
     Args:
         task: In each round each contender takes one step.
         num_rounds: Rounds that count; there is one more to warm up.
+        clock: Tells the time where there is no GPU.
     """
     say(task.title)
     rounds: dict[str, list[float]] = {name: [] for name in task.steps}
@@ -128,9 +132,9 @@ def time_in_turn(task: Task, num_rounds: int) -> Measured:
         say('warming up' if number < 0 else f'round {number + 1}')
         for name in in_turn(list(task.steps), number):
             synchronize(task.device)
-            start = now(task.device)
+            start = now(task.device, clock)
             task.steps[name]()
-            end = now(task.device)
+            end = now(task.device, clock)
             synchronize(task.device)
             if number >= 0:
                 rounds[name].append(milliseconds(start, end))
