@@ -31,6 +31,7 @@ Score = TypeVar('Score')
 # neither PyTorch nor OpenCV's threads.
 _CONTEXT = multiprocessing.get_context('fork')
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+_ENDING = 120  # seconds that a process may take to end once it has crashed
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What PyTorch says when processes of a data loader have died.
 _LOADER_DEATH = re.compile(
@@ -64,6 +65,7 @@ def run_jobs(
     num_workers: int,
     time_limit: float,
     clean_up: Callable[[Job], object] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Generator[tuple[Job, Result | None, str], None, None]:
     """Call a function for each job, in processes of its own.
 
@@ -78,6 +80,7 @@ def run_jobs(
         time_limit: Seconds that one job may take; then its process is killed.
         clean_up: Called with each job whose process has crashed or been
             killed.
+        clock: What the limit is measured with, in seconds.
 
     Yields:
         In the order of completion: the job; the result, None if there is
@@ -88,7 +91,7 @@ def run_jobs(
     """
     queue = iter(range(len(jobs)))
     workers = [
-        _Worker(function, jobs, time_limit, clean_up)
+        _Worker(function, jobs, time_limit, clean_up, clock)
         for _ in range(min(num_workers, len(jobs)))
     ]
     busy = list(workers)
@@ -96,9 +99,9 @@ def run_jobs(
         for worker in workers:
             worker.start(next(queue))
         while busy:
-            left = min(worker.end for worker in busy) - time.monotonic()
+            left = min(worker.end for worker in busy) - clock()
             ready = wait([w.connection for w in busy], max(0.0, left))
-            now = time.monotonic()
+            now = clock()
             for worker in list(busy):
                 if worker.connection not in ready and now < worker.end:
                     continue
@@ -121,11 +124,13 @@ class _Worker(Generic[Job, Result]):
         jobs: Sequence[Job],
         time_limit: float,
         clean_up: Callable[[Job], object] | None,
+        clock: Callable[[], float],
     ) -> None:
         self._function = function
         self._jobs = jobs
         self._time_limit = time_limit
         self._clean_up = clean_up
+        self._clock = clock
         self._number: int | None = None  # of the job in progress
         self._fork()
 
@@ -144,7 +149,7 @@ class _Worker(Generic[Job, Result]):
             self.kill()
             self._fork()
         self._number = number
-        self.end = time.monotonic() + self._time_limit
+        self.end = self._clock() + self._time_limit
         self.connection.send(number)
 
     def finish(self) -> tuple[Job, Result | None, str]:
@@ -157,7 +162,7 @@ class _Worker(Generic[Job, Result]):
             try:
                 result, reason, fatal = self.connection.recv()
             except (EOFError, ConnectionError):
-                self._process.join(5)
+                self._process.join(_ENDING)
                 reason = _crash(self._process.exitcode)
             else:
                 self._number = None

@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import test as test_tool
+import train
+from conftest import ROOT
+from helpers.global_state import forget_managers
+from helpers.processes import HUNG
 from mmengine.config import Config
 
 from mmmotionmae.cli.data_errors import leave_out_bad_videos
@@ -15,7 +20,6 @@ from mmmotionmae.engine.hooks.bad_videos_hook import (
     write_bad_videos,
 )
 
-ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'
 PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
 FINETUNE = DEMO / 'vit-tiny-p8_scratch_1xb32-8x1x1-15e_moving-shapes.py'
@@ -35,30 +39,40 @@ def data(tmp_path, shapes_dir):
 
 
 @pytest.fixture
-def run(run_env, tmp_path, data):
-    """Run a tool in a process of its own."""
+def run(tmp_path, data, monkeypatch, capfd):
+    """Run a tool as from the shell but in this process.
+
+    Returns the exit code and what it has printed to stderr.
+    """
+    monkeypatch.setenv('DEMO_DATA', str(data))
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.chdir(tmp_path)
 
     def run(tool, *argv):
-        return subprocess.run(
-            [sys.executable, ROOT / 'tools' / tool, *map(str, argv)],
-            cwd=tmp_path,
-            env=dict(
-                run_env,
-                DEMO_DATA=str(data),
-                PYTHONPATH=f'{ROOT}:{tmp_path}',
-            ),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        forget_managers()  # of the run before
+        monkeypatch.setattr(sys, 'argv', ['tool', *map(str, argv)])
+        code = tool.main()
+        return code, capfd.readouterr().err
 
     return run
 
 
-def options(*more):
+def log_of(work_dir):
+    (log,) = Path(work_dir).glob('*/*.log')
+    return log.read_text()
+
+
+def error_in(stderr):
+    """The line that says what a user has done wrong."""
+    assert 'Traceback' not in stderr
+    (error,) = (x for x in stderr.splitlines() if x.startswith('error: '))
+    return error
+
+
+def options(*more, epochs=2):
     return [
         '--cfg-options',
-        'train_cfg.max_epochs=2',
+        f'train_cfg.max_epochs={epochs}',
         'train_dataloader.batch_size=8',
         'train_dataloader.num_workers=2',
         *more,
@@ -70,45 +84,42 @@ def bad_paths(data, name, lines):
     return {str(data / listed[i].split(' ')[0]) for i in lines}
 
 
-def test_training_goes_on_and_lists_the_bad_videos(run, data, tmp_path):
-    done = run('train.py', PRETRAIN, '--work-dir', 'run', *options())
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = (tmp_path / 'run/bad_videos.txt').read_text().splitlines()
+def test_training_goes_on_and_lists_the_bad_videos(run, data):
+    code, stderr = run(train, PRETRAIN, '--work-dir', 'run', *options())
+    assert code == 0, stderr[-2000:]
+    lines = Path('run/bad_videos.txt').read_text().splitlines()
     listed = dict(line.split('\t') for line in lines)
     assert set(listed) == bad_paths(data, 'pretrain', (1, 4))
     assert set(listed.values()) == {'invalid data found when processing input'}
-    log = done.stdout + done.stderr
+    log = log_of('run')
     assert log.count('Another video takes its place') == 2
     assert '2 of 32 videos cannot be loaded' in log
-    assert (tmp_path / 'run/epoch_2.pth').exists()
+    assert Path('run/epoch_2.pth').exists()
 
 
-def test_too_many_bad_videos_end_training_in_one_line(run, data, tmp_path):
+def test_too_many_bad_videos_end_training_in_one_line(run):
     share = 'train_dataloader.dataset.max_bad_share=0.05'
-    done = run('train.py', PRETRAIN, '--work-dir', 'run', *options(share))
-    assert done.returncode == 2
-    error = done.stderr.strip().splitlines()[-1]
+    code, stderr = run(train, PRETRAIN, '--work-dir', 'run', *options(share))
+    assert code == 2
+    error = error_in(stderr)
     assert error.startswith('error: 2 of 32 videos cannot be loaded, more')
     assert 'max_bad_share=0.05' in error
 
 
-def test_testing_leaves_them_out_and_says_so(run, data, tmp_path):
-    done = run(
-        'train.py',
-        FINETUNE,
-        '--work-dir',
-        'run',
-        *options('default_hooks.checkpoint.interval=1'),
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    done = run('test.py', FINETUNE, 'run/epoch_2.pth', '--work-dir', 'test')
-    assert done.returncode == 0, done.stderr[-2000:]
-    log = done.stdout + done.stderr
+def test_testing_leaves_them_out_and_says_so(run, data):
+    interval = 'default_hooks.checkpoint.interval=1'
+    argv = [FINETUNE, '--work-dir', 'run', *options(interval, epochs=1)]
+    code, stderr = run(train, *argv)
+    assert code == 0, stderr[-2000:]
+    argv = [FINETUNE, 'run/epoch_1.pth', '--work-dir', 'test']
+    code, stderr = run(test_tool, *argv)
+    assert code == 0, stderr[-2000:]
+    log = log_of('test')
     (bad,) = bad_paths(data, 'val', (2,))
     assert f"'{bad}' cannot be loaded: invalid data" in log
     assert log.count('It is left out.') == 1
     assert 'left_out: 1' in log
-    text = (tmp_path / 'test/bad_videos.txt').read_text()
+    text = Path('test/bad_videos.txt').read_text()
     assert text == f'{bad}\tinvalid data found when processing input\n'
 
 
@@ -116,9 +127,9 @@ def test_a_bad_line_of_the_list_is_quoted_in_one_line(run, data):
     path = data / 'pretrain.txt'
     lines = path.read_text().splitlines()
     path.write_text('\n'.join([*lines[:4], 'a.mp4 running', *lines[4:]]))
-    done = run('train.py', PRETRAIN, '--work-dir', 'run', *options())
-    assert done.returncode == 2
-    error = done.stderr.strip().splitlines()[-1]
+    code, stderr = run(train, PRETRAIN, '--work-dir', 'run', *options())
+    assert code == 2
+    error = error_in(stderr)
     assert error.startswith(f'error: {path}, line 5: the label')
     assert "'a.mp4 running'" in error
 
@@ -137,7 +148,9 @@ class Killer(BaseTransform):
 """
 
 
-def test_a_video_that_kills_its_loader_process_is_named(run, data, tmp_path):
+def test_a_video_that_kills_its_loader_process_is_named(
+    run_env, data, tmp_path
+):
     (tmp_path / 'killer.py').write_text(KILLER)
     cfg = Config.fromfile(PRETRAIN)
     cfg.train_dataloader.dataset.pipeline.insert(1, dict(type='Killer'))
@@ -145,7 +158,17 @@ def test_a_video_that_kills_its_loader_process_is_named(run, data, tmp_path):
     cfg.train_dataloader.dataset.data_prefix.video = str(data)
     cfg.custom_imports.imports += ['killer']
     cfg.dump(tmp_path / 'config.py')
-    done = run('train.py', 'config.py', '--work-dir', 'run', *options())
+    argv = ['config.py', '--work-dir', 'run', *options()]
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/train.py', *argv],
+        cwd=tmp_path,
+        env=dict(
+            run_env, DEMO_DATA=str(data), PYTHONPATH=f'{ROOT}:{tmp_path}'
+        ),
+        capture_output=True,
+        text=True,
+        timeout=HUNG,
+    )
     assert done.returncode == 2
     # PyTorch's own message before it ends with a zero byte, and other loader
     # processes may complain after it while they are ended.

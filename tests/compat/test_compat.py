@@ -24,6 +24,7 @@ import mmengine.utils.package_utils
 import numpy as np
 import pytest
 import torch
+from helpers.processes import HUNG
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import dependency
@@ -85,7 +86,7 @@ def run_python(code, *args):
         capture_output=True,
         text=True,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
-        timeout=300,
+        timeout=HUNG,
     )
 
 
@@ -657,7 +658,10 @@ def test_end_process():
         'print("never")\n'
     )
     done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        timeout=HUNG,
     )
     assert done.returncode == 0
     assert done.stdout.endswith('open line first\nsecond\n')
@@ -703,7 +707,7 @@ def test_two_processes_agree(tmp_path, run_env):
         text=True,
         cwd=tmp_path,
         env=run_env,
-        timeout=300,
+        timeout=HUNG,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'Effective batch size: 16 clips a step = 2' in (

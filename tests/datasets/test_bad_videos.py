@@ -4,34 +4,38 @@ import gc
 import os
 import pickle
 import signal
-import time
 from multiprocessing import get_context
 
 import pytest
+from helpers.processes import HUNG, hang
 
 from mmmotionmae.datasets.bad_videos import BadVideos
 
-FORK, SPAWN = get_context('fork'), get_context('spawn')
+FORK = get_context('fork')
 
 
 def _add(bad, names, queue):
+    if isinstance(bad, bytes):
+        bad = pickle.loads(bad)
     queue.put([bad.add(name, f'by {os.getpid()}') for name in names])
 
 
-@pytest.mark.parametrize('context', [FORK, SPAWN], ids=['fork', 'spawn'])
-def test_a_video_is_new_once_for_all_processes(context):
+@pytest.mark.parametrize('pickled', [False, True])
+def test_a_video_is_new_once_for_all_processes(pickled):
+    """Whether they inherit it, or get it as spawned processes do."""
     bad = BadVideos()
     names = [f'{i} ü\n"x".mp4' for i in range(40)]
-    queue = context.Queue()
+    queue = FORK.Queue()
+    given = pickle.dumps(bad) if pickled else bad
     processes = [
-        context.Process(target=_add, args=(bad, names, queue))
+        FORK.Process(target=_add, args=(given, names, queue), daemon=True)
         for _ in range(3)
     ]
     for process in processes:
         process.start()
-    found = [queue.get(timeout=60) for _ in processes]
+    found = [queue.get(timeout=HUNG) for _ in processes]
     for process in processes:
-        process.join(10)
+        process.join(HUNG)
     for answers in zip(*found, strict=True):
         assert sorted(answers) == [False, False, True]
     assert sorted(bad.read()) == sorted(names)
@@ -66,7 +70,7 @@ def _load_and_leave(bad):
 def _load_for_long(bad, started):
     with bad.loading('long.mp4'):
         started.set()
-        time.sleep(60)
+        hang()
 
 
 def test_what_a_dead_process_was_loading():
@@ -74,17 +78,17 @@ def test_what_a_dead_process_was_loading():
     processes = [
         FORK.Process(target=_die_while_loading, args=(bad,)),
         FORK.Process(target=_load_and_leave, args=(bad,)),
-        FORK.Process(target=_load_for_long, args=(bad, started)),
+        FORK.Process(target=_load_for_long, args=(bad, started), daemon=True),
     ]
     for process in processes:
         process.start()
-    assert started.wait(30)
+    assert started.wait(HUNG)
     for process in processes[:2]:
-        process.join(30)
+        process.join(HUNG)
     with bad.loading('this.mp4'):  # this process lives
         assert bad.died_of() == {processes[0].pid: 'bad.mp4'}
     processes[2].kill()
-    processes[2].join(30)
+    processes[2].join(HUNG)
     assert bad.died_of() == {
         processes[0].pid: 'bad.mp4',
         processes[2].pid: 'long.mp4',
@@ -97,7 +101,7 @@ def test_the_folder_goes_with_its_owner():
     folder = bad.folder
     process = FORK.Process(target=_load_and_leave, args=(bad,))
     process.start()
-    process.join(30)
+    process.join(HUNG)
     assert folder.is_dir()
     del bad
     gc.collect()

@@ -5,12 +5,12 @@ import logging
 import multiprocessing
 import os
 import re
-import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.processes import HUNG
 from helpers.video_files import (
     B_FRAMES,
     DECODERS,
@@ -26,7 +26,7 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
 from mmmotionmae.datasets.readers import open_video
-from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.errors import VideoError, VideoTimeoutError
 
 # What is wrong with the bad videos.
 REASONS = {
@@ -191,9 +191,6 @@ def test_files_that_others_met(tmp_path, shared_data, decoder, others):
 
 # ------------------------------------------------------------------- fuzz
 
-TIME_LIMIT = 10  # of the reader, in seconds
-HARD_LIMIT = 30  # after which a process is taken to hang
-
 
 def write_damaged(folder, count):
     """Small videos, each with a few bytes changed, or cut off."""
@@ -236,9 +233,8 @@ def read_all(paths, decoder, pipe):
     with open(os.devnull, 'w', encoding='utf-8') as nowhere:
         os.dup2(nowhere.fileno(), 2)  # decoders complain there
     for path in paths:
-        start = time.monotonic()
         try:
-            with open_video(str(path), decoder, TIME_LIMIT) as video:
+            with open_video(str(path), decoder, HUNG) as video:
                 count = video.num_frames
                 for indices in (range(count), [count // 2], [count - 1]):
                     frames = list(video.frames(indices))
@@ -246,15 +242,17 @@ def read_all(paths, decoder, pipe):
                     assert all(f.dtype == np.uint8 for f in frames)
                     assert all(f.shape == frames[0].shape for f in frames)
             outcome = 'frames'
+        except VideoTimeoutError:
+            outcome = 'hangs'
         except VideoError:
             outcome = 'VideoError'
         except BaseException as error:
             outcome = repr(error)
-        pipe.send((outcome, time.monotonic() - start))
+        pipe.send(outcome)
 
 
 def outcomes_of(paths, decoder):
-    """How each video went, and how long that took, in other processes."""
+    """How each video went, in other processes."""
     fork = multiprocessing.get_context('fork')
     found = []
     while len(found) < len(paths):
@@ -265,51 +263,37 @@ def outcomes_of(paths, decoder):
         theirs.close()
         try:
             while len(found) < len(paths):
-                if not ours.poll(HARD_LIMIT):
-                    found.append(('hangs', HARD_LIMIT))
+                if not ours.poll(2 * HUNG):
+                    found.append('hangs, and cannot be interrupted')
                     break
                 found.append(ours.recv())
         except EOFError:
             process.join()
-            found.append((f'exit code {process.exitcode}', 0))
+            found.append(f'exit code {process.exitcode}')
         process.kill()
         process.join()
     return found
 
 
-def check_outcomes(paths, decoder):
+def check_outcomes(paths, decoder, at_least):
     found = outcomes_of(paths, decoder)
-    counts = Counter(outcome for outcome, _ in found)
-    slowest, path = max(
-        (seconds, path.name)
-        for (_, seconds), path in zip(found, paths, strict=True)
-    )
-    print(f'{decoder}: {counts}; {path} took {slowest:.1f} s')
+    counts = Counter(found)
+    print(f'{decoder}: {counts}')
     strange = [
         (path.name, outcome)
-        for (outcome, _), path in zip(found, paths, strict=True)
+        for outcome, path in zip(found, paths, strict=True)
         if outcome not in ('frames', 'VideoError')
     ]
-    return counts, strange, slowest
+    assert strange == []
+    assert counts['frames'] >= at_least
+    assert counts['VideoError'] >= at_least
 
 
 def test_damaged_videos(tmp_path):
-    counts, strange, slowest = check_outcomes(
-        write_damaged(tmp_path, 60), 'pyav'
-    )
-    assert strange == []
-    assert counts['frames'] >= 10
-    assert counts['VideoError'] >= 10
-    assert slowest < TIME_LIMIT + 5
+    check_outcomes(write_damaged(tmp_path, 60), 'pyav', 10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('decoder', DECODERS)
 def test_many_damaged_videos(tmp_path, decoder):
-    counts, strange, slowest = check_outcomes(
-        write_damaged(tmp_path, 500), decoder
-    )
-    assert strange == []
-    assert counts['frames'] >= 100
-    assert counts['VideoError'] >= 100
-    assert slowest < TIME_LIMIT + 5
+    check_outcomes(write_damaged(tmp_path, 500), decoder, 100)

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from helpers.global_state import isolated
+from helpers.processes import HUNG
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmaction.registry import HOOKS, METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
 from mmengine.runner import Runner, load_checkpoint
 from safetensors import safe_open
 
@@ -32,6 +33,7 @@ from mmmotionmae.engine.backbone_export import (
 DEMO = ROOT / 'configs/demo'
 PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
 FINETUNE = DEMO / 'vit-tiny-p8_scratch_1xb32-8x1x1-15e_moving-shapes.py'
+SAFE = 'safetensors'
 SMALL = {
     'model.backbone.embed_dims': 16,
     'model.backbone.depth': 2,
@@ -67,11 +69,6 @@ class Interruption(Hook):
 def _alone(tmp_path, monkeypatch, shapes_dir):
     monkeypatch.setenv('DEMO_DATA', str(shapes_dir))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Runner, '_log_env', lambda *args: None)  # slow
-    # Loggers of earlier tests write to streams that pytest has closed.
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
 
 
 def train(config=PRETRAIN, epochs=2, hooks=(), **options):
@@ -101,6 +98,38 @@ def train(config=PRETRAIN, epochs=2, hooks=(), **options):
         runner.register_hook(hook)
     runner.train()
     return runner
+
+
+@pytest.fixture(scope='module')
+def first_runs(tmp_path_factory, shapes_dir):
+    """Work dirs of a pre-training and a fine-tuning of one epoch.
+
+    The latter leaves its encoder as safetensors.
+    """
+    folder = tmp_path_factory.mktemp('first_runs')
+    with isolated():
+        os.environ['DEMO_DATA'] = str(shapes_dir)
+        os.chdir(folder)
+        runner = train(epochs=1)
+        torch.save(runner.model.state_dict(), 'run/trained.pth')
+        os.rename('run', 'pretraining')
+        train(FINETUNE, 1, default_hooks__export_backbone__format=SAFE)
+        os.rename('run', 'fine-tuning')
+    return folder
+
+
+@pytest.fixture
+def pretrained(first_runs):
+    """In the folder `run`, a pre-training of one epoch."""
+    shutil.copytree(first_runs / 'pretraining', 'run')
+    checkpoint = Path('run/epoch_1.pth').absolute()
+    Path('run/last_checkpoint').write_text(str(checkpoint))
+
+
+@pytest.fixture
+def finetuned(first_runs):
+    """In the folder `run`, a fine-tuning of one epoch."""
+    shutil.copytree(first_runs / 'fine-tuning', 'run')
 
 
 def finetune(scores, save_best='auto', **kwargs):
@@ -157,21 +186,21 @@ def exports():
 # --------------------------------------------------------------- contents
 
 
-def test_pretraining_leaves_the_encoder_and_its_card(shapes_dir):
-    runner = train()
+def test_pretraining_leaves_the_encoder_and_its_card(pretrained, shapes_dir):
     assert exports() == ['backbone.json', 'backbone.pth']
     content = load()
     trained = {
-        f'backbone.{name}': value
-        for name, value in runner.model.backbone.state_dict().items()
+        name: value
+        for name, value in torch.load('run/trained.pth').items()
+        if name.startswith('backbone.')
     }
     assert_same(content['state_dict'], trained)
-    assert_same(content['state_dict'], encoder_of('epoch_2.pth'))
+    assert_same(content['state_dict'], encoder_of('epoch_1.pth'))
 
     card = card_of()
     assert content['meta'] == card
     assert card['training'] == 'pre-training' and card['weights'] == 'last'
-    assert (card['epoch'], card['iter']) == (2, 8)
+    assert (card['epoch'], card['iter']) == (1, 4)
     assert card['best'] == {} and card['averaged'] is False
     assert card['origin'] == [] and card['bad_videos'] == []
     assert card['config'] == PRETRAIN.stem
@@ -199,8 +228,7 @@ def test_pretraining_leaves_the_encoder_and_its_card(shapes_dir):
     assert card['seed'] == 0 and card['versions']['torch'] == torch.__version__
 
 
-def test_the_hash_is_that_of_the_tensors():
-    train(epochs=1)
+def test_the_hash_is_that_of_the_tensors(pretrained):
     tensors, digest = load()['state_dict'], hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name].numpy()
@@ -214,13 +242,13 @@ def test_the_hash_is_that_of_the_tensors():
 
 
 @pytest.mark.parametrize(
-    'config,format', [(PRETRAIN, 'pth'), (FINETUNE, 'safetensors')]
+    'run,format', [('pretrained', 'pth'), ('finetuned', SAFE)]
 )
-def test_stock_encoders_take_all_of_it(config, format):
-    train(config, epochs=1, default_hooks__export_backbone__format=format)
+def test_stock_encoders_take_all_of_it(run, format, request):
+    request.getfixturevalue(run)
     path = f'run/backbone.{format}'
     arguments = dict(img_size=32, patch_size=8, num_frames=8, embed_dims=16)
-    pooled = config == FINETUNE
+    pooled = run == 'finetuned'
     init_cfg = dict(type='Pretrained', checkpoint=path, prefix='backbone.')
     encoder = VisionTransformer(
         **arguments,
@@ -243,8 +271,7 @@ def test_stock_encoders_take_all_of_it(config, format):
     assert_same(model.state_dict(), trained)
 
 
-def test_safetensors_has_the_same_names_and_the_card():
-    train(epochs=1, default_hooks__export_backbone__format='safetensors')
+def test_safetensors_has_the_same_names_and_the_card(finetuned):
     assert exports() == ['backbone.json', 'backbone.safetensors']
     with safe_open('run/backbone.safetensors', framework='pt') as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -252,8 +279,7 @@ def test_safetensors_has_the_same_names_and_the_card():
     assert_same(tensors, encoder_of('epoch_1.pth'))
 
 
-def test_fine_tuning_starts_from_it_and_says_so():
-    train(epochs=1)
+def test_fine_tuning_starts_from_it_and_says_so(pretrained):
     os.rename('run', 'pretraining')
     path = Path('pretraining/backbone.pth').resolve()
     origin = dict(path=str(path), sha256=sha256(path.read_bytes()))
@@ -446,14 +472,13 @@ def test_resumed_run_goes_on_with_its_own_files():
     assert card_of('backbone_best')['run'] == first['run']
 
 
-def test_files_of_another_run_are_kept():
-    train(epochs=1)
+def test_files_of_another_run_are_kept(pretrained):
     before = Path('run/backbone.pth').read_bytes()
     earlier = card_of()
-    train(epochs=2, randomness__seed=1)
+    train(epochs=1, randomness__seed=1)
     assert card_of()['run'] != earlier['run']
     assert card_of()['seed'] == 1
-    assert_same(load()['state_dict'], encoder_of('epoch_2.pth'))
+    assert_same(load()['state_dict'], encoder_of('epoch_1.pth'))
     (kept,) = Path('run').glob('backbone.pth-*')
     assert kept.read_bytes() == before
     (kept,) = Path('run').glob('backbone.json-*')
@@ -478,8 +503,7 @@ def test_files_without_a_card_of_ours_are_kept(text):
     assert write_backbone(path, tensors, card) == []
 
 
-def test_interruption_leaves_no_half_file(monkeypatch):
-    train(epochs=1)
+def test_interruption_leaves_no_half_file(pretrained, monkeypatch):
     before = {n: Path('run', n).read_bytes() for n in exports()}
 
     def save_half(content, path):
@@ -632,7 +656,7 @@ def test_two_processes_write_once(run_env):
         env=run_env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HUNG,
     )
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count('The encoder is in') == 1

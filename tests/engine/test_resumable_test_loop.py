@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.global_state import forget_managers, isolated
+from helpers.processes import HUNG
 from mmaction.models import Recognizer3D
 from mmaction.registry import DATASETS, MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 
@@ -74,21 +75,17 @@ class StoppedError(Exception):
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch, shapes_dir):
+def _in_a_folder_of_its_own(tmp_path, monkeypatch, shapes_dir, weights):
     (tmp_path / 'data').mkdir()
     for path in shapes_dir.iterdir():
         (tmp_path / 'data' / path.name).symlink_to(path)
     monkeypatch.setenv('DEMO_DATA', str(tmp_path / 'data'))
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.chdir(tmp_path)
-    # Formatting it takes half of the time of a test.
-    monkeypatch.setattr(Config, 'pretty_text', property(repr))
     write_config(batch_size=1)
     Path('stock.py').write_text(STOCK)
-    save_weights('a.pth', seed=0)
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
+    Path('a.pth').symlink_to(weights / '0.pth')
+    Path('b.pth').symlink_to(weights / '1.pth')
 
 
 def write_config(batch_size):
@@ -96,13 +93,19 @@ def write_config(batch_size):
     Path('config.py').write_text(text)
 
 
-def save_weights(path, seed):
-    torch.manual_seed(seed)
-    model = MODELS.build(Config.fromfile(FINETUNE).model)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """A folder with two checkpoints."""
+    folder = tmp_path_factory.mktemp('weights')
+    with isolated():
+        model = MODELS.build(Config.fromfile(FINETUNE).model)
+        for seed in (0, 1):
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.normal_(std=0.3)
+            checkpoint = dict(state_dict=model.state_dict(), meta={})
+            torch.save(checkpoint, folder / f'{seed}.pth')
+    return folder
 
 
 def spoil(*numbers):
@@ -130,7 +133,7 @@ TOOL = load_tool()
 
 
 def run(*argv, config='config.py', checkpoint='a.pth', options=()):
-    MMLogger._instance_dict.clear()
+    forget_managers()  # a log for each run
     return TOOL.test(
         TOOL.parse_args(
             [
@@ -196,7 +199,7 @@ def start(processes, *argv):
         ),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HUNG,
     )
 
 
@@ -220,12 +223,31 @@ def assert_same_dumps(ours, stock):
     assert len({tuple(one['pred_score'].tolist()) for one in ours}) > 8
 
 
-def assert_finished(metrics):
-    """All is as in a test with stock parts, and nothing is left over."""
-    expected = run(config='stock.py')
-    assert {name: metrics[name] for name in expected} == expected
-    assert_same_dumps(load(), load('stock.pkl'))
-    assert [path.name for path in Path().glob('out.pkl*')] == ['out.pkl']
+@pytest.fixture(scope='module')
+def stock_runs():
+    """Metrics and dumps of stock parts, by what can differ."""
+    return {}
+
+
+@pytest.fixture
+def assert_finished(stock_runs):
+    def check(metrics, **kwargs):
+        """All is as in a test with stock parts, and nothing is left over."""
+        expected, dumped = run_stock(**kwargs)
+        assert {name: metrics[name] for name in expected} == expected
+        assert_same_dumps(load(), dumped)
+        assert [path.name for path in Path().glob('out.pkl*')] == ['out.pkl']
+
+    def run_stock(bad=()):
+        key = (Path('config.py').read_text(), bad)
+        if key not in stock_runs:
+            metrics = run(config='stock.py')
+            stock_runs[key] = metrics, load('stock.pkl')
+            assert metrics['left_out'] == len(bad)
+        return stock_runs[key]
+
+    check.run_stock = run_stock
+    return check
 
 
 def last_log():
@@ -237,13 +259,15 @@ def last_log():
 
 
 @pytest.mark.parametrize('batch_size', [1, 3])
-def test_without_interruption_it_is_the_stock_dump(batch_size):
+def test_without_interruption_it_is_the_stock_dump(
+    batch_size, assert_finished
+):
     write_config(batch_size)
     assert_finished(dump())
 
 
 @pytest.mark.parametrize('batch_size,batch', [(1, 5), (3, 2), (3, 0)])
-def test_it_goes_on(interrupt, seen, batch_size, batch):
+def test_it_goes_on(interrupt, seen, batch_size, batch, assert_finished):
     write_config(batch_size)
     interrupt(batch)
     assert not Path('out.pkl').exists()
@@ -255,7 +279,7 @@ def test_it_goes_on(interrupt, seen, batch_size, batch):
     assert_finished(metrics)
 
 
-def test_interrupted_three_times(interrupt, seen):
+def test_interrupted_three_times(interrupt, seen, assert_finished):
     for batch in (4, 0, 6):
         interrupt(batch)
     seen.clear()
@@ -264,7 +288,9 @@ def test_interrupted_three_times(interrupt, seen):
     assert_finished(metrics)
 
 
-def test_an_evaluation_that_failed_needs_no_model(seen, monkeypatch):
+def test_an_evaluation_that_failed_needs_no_model(
+    seen, monkeypatch, assert_finished
+):
     cls = 'mmmotionmae.evaluation.VideoEvaluator.evaluate'
     with monkeypatch.context() as patch:
         patch.setattr(cls, lambda self, size: 1 / 0)
@@ -277,7 +303,9 @@ def test_an_evaluation_that_failed_needs_no_model(seen, monkeypatch):
 
 
 @pytest.mark.parametrize('tail', [b'', b'\0' * 50])
-def test_a_batch_that_was_cut_off_does_not_count(interrupt, seen, tail):
+def test_a_batch_that_was_cut_off_does_not_count(
+    interrupt, seen, tail, assert_finished
+):
     interrupt(5)
     (part,) = Path('out.pkl.parts').glob('*.part')
     part.write_bytes(part.read_bytes()[: -1 if not tail else None] + tail)
@@ -287,7 +315,7 @@ def test_a_batch_that_was_cut_off_does_not_count(interrupt, seen, tail):
     assert_finished(metrics)
 
 
-def test_bad_videos(interrupt):
+def test_bad_videos(interrupt, assert_finished):
     before, after = spoil(2, 9)
     interrupt(5)
     metrics = dump()
@@ -298,7 +326,7 @@ def test_bad_videos(interrupt):
     assert {line.split('\t')[0] for line in listed} == {
         str(path.absolute()) for path in (before, after)
     }
-    assert_finished(metrics)
+    assert_finished(metrics, bad=(2, 9))
 
 
 def test_parts_are_small(interrupt):
@@ -347,50 +375,61 @@ def test_tensors_of_all_kinds_come_back(tmp_path):
 # --------------------------------------------------------------- the card
 
 
-def list_of_other_videos():
-    path = Path('data/val.txt')
-    lines = path.read_text().splitlines()
-    path.unlink()  # a link
-    path.write_text('\n'.join([lines[1], lines[0], *lines[2:]]))
+@pytest.fixture
+def assert_refused(seen):
+    """Check that a test is refused, and that all stays as it is."""
+
+    def check(part, **kwargs):
+        before = sorted(os.listdir('out.pkl.parts'))
+        seen.clear()
+        with pytest.raises(UsageError) as error:
+            dump(**kwargs)
+        for text in ('out.pkl.parts', part, '--dump', '--overwrite'):
+            assert text in str(error.value)
+        assert sorted(os.listdir('out.pkl.parts')) == before and not seen
+
+    return check
 
 
-@pytest.mark.parametrize(
-    'change,kwargs,part',
-    [
-        (None, dict(checkpoint='b.pth'), 'weights'),
-        (None, dict(options=['model.cls_head.average_clips=score']), 'model'),
-        (
-            None,
-            dict(
-                options=['test_dataloader.dataset.pipeline.1.frame_interval=2']
-            ),
-            'frame_interval: 1 -> 2',
-        ),
-        (list_of_other_videos, {}, 'list'),
-        (lambda: Path('out.pkl.parts/card.json').unlink(), {}, 'no card'),
-    ],
-)
-def test_another_card_is_refused(interrupt, seen, change, kwargs, part):
-    save_weights('b.pth', seed=1)
-    interrupt(3)
-    if change:
-        change()
+def overwrite_parts(seen, **kwargs):
+    """The way out that the message names."""
     before = sorted(os.listdir('out.pkl.parts'))
-    seen.clear()
-    with pytest.raises(UsageError) as error:
-        dump(**kwargs)
-    for text in ('out.pkl.parts', part, '--dump', '--overwrite'):
-        assert text in str(error.value)
-    assert sorted(os.listdir('out.pkl.parts')) == before and not seen
-
-    # The way out that the message names.
     dump('--overwrite', **kwargs)
     assert sum(seen) == 16 and len(load()) == 16
     (aside,) = Path().glob('out.pkl.parts*')
     assert sorted(os.listdir(aside)) == before
 
 
-def test_overwriting_goes_on_too(interrupt, seen):
+def test_another_card_is_refused(interrupt, seen, assert_refused):
+    interrupt(3)
+    settings = {
+        'model.cls_head.average_clips=score': 'model',
+        'test_dataloader.dataset.pipeline.1.frame_interval=2': (
+            'frame_interval: 1 -> 2'
+        ),
+    }
+    for setting, part in settings.items():
+        assert_refused(part, options=[setting])
+    path = Path('data/val.txt')
+    lines = path.read_text().splitlines()
+    original = path.readlink()
+    path.unlink()
+    path.write_text('\n'.join([lines[1], lines[0], *lines[2:]]))
+    assert_refused('list')
+    path.unlink()
+    path.symlink_to(original)
+    assert_refused('weights', checkpoint='b.pth')
+    overwrite_parts(seen, checkpoint='b.pth')
+
+
+def test_no_card_is_refused(interrupt, seen, assert_refused):
+    interrupt(3)
+    Path('out.pkl.parts/card.json').unlink()
+    assert_refused('no card')
+    overwrite_parts(seen)
+
+
+def test_overwriting_goes_on_too(interrupt, seen, assert_finished):
     Path('out.pkl').write_text('old')
     with pytest.raises(UsageError, match='out.pkl.*exists already'):
         dump()
@@ -416,7 +455,7 @@ def test_the_card(interrupt):
 
 
 @pytest.mark.slow
-def test_from_two_processes_to_one(seen):
+def test_from_two_processes_to_one(seen, assert_finished):
     Path('stopper.py').write_text(STOPPER_HOOK)
     Path('stopping.py').write_text(STOPPER.replace('BATCH', '3'))
     spoil(1, 12)
@@ -427,11 +466,11 @@ def test_from_two_processes_to_one(seen):
     metrics = dump()
     assert 10 <= sum(seen) < 16  # each had done up to three
     assert metrics['left_out'] == 2
-    assert_finished(metrics)
+    assert_finished(metrics, bad=(1, 12))
 
 
 @pytest.mark.slow
-def test_from_one_process_to_two(interrupt):
+def test_from_one_process_to_two(interrupt, assert_finished):
     spoil(1, 12)
     interrupt(5)  # 11 are left, one process gets 6
     result = start(2, 'config.py')
@@ -443,11 +482,11 @@ def test_from_one_process_to_two(interrupt):
     with table.open(newline='') as file:
         rows = list(csv.DictReader(file))
     assert sum(int(row['videos']) for row in rows) == 14
-    expected = run(config='stock.py')
+    expected, dumped = assert_finished.run_stock(bad=(1, 12))
     hits = sum(int(row['correct']) for row in rows)
     assert hits / 14 == pytest.approx(expected['acc/top1'], abs=1e-12)
     assert f'acc/top1: {expected["acc/top1"]:.4f}' in log
-    assert_same_dumps(load(), load('stock.pkl'))
+    assert_same_dumps(load(), dumped)
     assert not Path('out.pkl.parts').exists()
 
 
@@ -455,9 +494,8 @@ def test_from_one_process_to_two(interrupt):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='about CPUs')
-def test_amp(interrupt):
-    run(config='stock.py')
-    full = load('stock.pkl')
+def test_amp(interrupt, assert_finished):
+    _, full = assert_finished.run_stock()
     interrupt(5, '--amp')
     with pytest.raises(UsageError, match='test_cfg.amp: bf16 -> None'):
         dump()
@@ -485,14 +523,8 @@ def test_amp(interrupt):
 # ------------------------------------------- tests with a way of their own
 
 
-@pytest.mark.parametrize(
-    'setting',
-    [
-        'test_dataloader.sampler.shuffle=True',
-        'test_dataloader.sampler.type=SeededSampler',
-    ],
-)
-def test_other_samplers_keep_the_plain_dump(interrupt, setting):
+def test_other_samplers_keep_the_plain_dump(interrupt):
+    setting = 'test_dataloader.sampler.shuffle=True'
     interrupt(5, options=[setting])
     assert not list(Path().glob('out.pkl*'))
     dump(options=[setting])

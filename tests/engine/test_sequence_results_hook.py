@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, TINY_BACKBONE
+from helpers.processes import HUNG
 from mmaction.registry import MODELS
-from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 
 import mmmotionmae
 from mmmotionmae.apis import UsageError
@@ -72,11 +71,6 @@ def _alone(tmp_path, monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(PixelPropagation, 'labelled', [])
-    monkeypatch.setattr(Runner, '_log_env', lambda *args: None)  # slow
-    # Loggers of earlier tests write to streams that pytest has closed.
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture
@@ -506,7 +500,7 @@ def test_two_processes_share_results(run, run_env, tmp_path):
             capture_output=True,
             text=True,
             env=env,
-            timeout=100,
+            timeout=HUNG,
         )
         return result.returncode, result.stdout + result.stderr
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.processes import HUNG
 from mmaction.registry import METRICS
 from mmaction.structures import ActionDataSample
 from mmengine.evaluator import Evaluator
@@ -263,9 +264,10 @@ def test_two_ranks(samples, tmp_path):
     ]
     for rank in ranks:
         rank.start()
-    found = [queue.get(timeout=60) for _ in ranks]
+    found = [queue.get(timeout=HUNG) for _ in ranks]
     for rank in ranks:
-        rank.join(30)
+        rank.join(HUNG)
+        assert rank.exitcode == 0
     expected = evaluate(samples, DAVISMetric(tmp_path / 'one', num_workers=0))
     assert found == [expected] * 2
     assert contents(tmp_path / 'out') == contents(tmp_path / 'one')

@@ -6,6 +6,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from helpers.processes import HUNG
 from mmaction.evaluation import AccMetric
 from mmaction.registry import DATASETS, EVALUATOR
 from mmaction.structures import ActionDataSample
@@ -143,13 +144,12 @@ def test_all_videos_bad():
         evaluator.evaluate(2)
 
 
-def _evaluate_on(rank, world_size, port, queue):
-    import os
-
+def _evaluate_on(rank, folder, queue):
     import torch.distributed as dist
 
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    dist.init_process_group('gloo', rank=rank, world_size=world_size)
+    torch.set_num_threads(1)
+    store = dist.FileStore(f'{folder}/store', 2)
+    dist.init_process_group('gloo', rank=rank, world_size=2, store=store)
     # Seven samples, so that the second rank has one twice; 1, 2, 4 are bad.
     indices = [0, 2, 4, 6] if rank == 0 else [1, 3, 5, 0]
     evaluator = VideoEvaluator(AccMetric())
@@ -159,18 +159,21 @@ def _evaluate_on(rank, world_size, port, queue):
     dist.destroy_process_group()
 
 
-def test_two_processes():
-    context = get_context('spawn')
+def test_two_processes(tmp_path):
+    context = get_context('fork')
     queue = context.Queue()
     workers = [
-        context.Process(target=_evaluate_on, args=(rank, 2, 29613, queue))
+        context.Process(
+            target=_evaluate_on, args=(rank, tmp_path, queue), daemon=True
+        )
         for rank in range(2)
     ]
     for worker in workers:
         worker.start()
-    found = dict(queue.get(timeout=120) for _ in workers)
+    found = dict(queue.get(timeout=HUNG) for _ in workers)
     for worker in workers:
-        worker.join(60)
+        worker.join(HUNG)
+        assert worker.exitcode == 0
     good = [sample_of(i, seed=i) for i in (0, 3, 5, 6)]
     right = [int(s.pred_score.argmax() == s.gt_label) for s in good]
     for rank in range(2):

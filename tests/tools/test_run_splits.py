@@ -2,12 +2,12 @@
 """`tools/run_splits.py`."""
 
 import json
+import os
 import pickle
 import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,10 @@ import test as test_tool  # noqa: E402
 import torch
 import train as train_tool  # noqa: E402
 from conftest import ROOT
+from helpers.global_state import forget_managers
+from helpers.processes import wait_until
 from mmaction.registry import MODELS
 from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.visualization import Visualizer
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli import splits as tool_runs
@@ -88,8 +88,7 @@ def calls(monkeypatch):
     made = []
 
     def call(command, log):
-        for manager in (MMLogger, Visualizer):  # of the run before
-            manager._instance_dict.clear()
+        forget_managers()  # of the run before
         name = Path(command[1]).stem
         made.append(' '.join(command[2:]))
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -98,9 +97,7 @@ def calls(monkeypatch):
             return dict(train=train_tool, test=test_tool)[name].main()
 
     monkeypatch.setattr(tool, 'call', call)
-    yield made
-    MMLogger._instance_dict.clear()
-    Visualizer._instance_dict.clear()
+    return made
 
 
 def test_the_table_is_that_of_separate_runs(configs, calls, capsys, tmp_path):
@@ -125,28 +122,33 @@ def test_the_table_is_that_of_separate_runs(configs, calls, capsys, tmp_path):
         assert first == f'out/split{split}/pretrain/epoch_1.pth'
         log = next((folder / 'finetune').glob('*/*.log')).read_text()
         assert re.search(rf'Loaded \d+/\d+ tensors of \w+ from {first}\.', log)
-        # A test of its own gives the metrics.
-        config = tmp_path / f'{split}.py'
-        lists = f'{tmp_path}/val_split{split}.txt'
-        config.write_text(
-            f'_base_ = [{str(finetune)!r}]\n'
-            f'test_dataloader = dict(dataset=dict(ann_file={lists!r}))\n'
-        )
-        last = folder / 'finetune' / 'epoch_1.pth'
-        separate = test_tool.parse_args([str(config), str(last)])
-        measured.append(test_tool.test(separate))
-        # The predictions that were kept give them, too.
+        # The predictions that were kept give the metrics, too.
         predictions = pickle.loads((folder / 'predictions.pkl').read_bytes())
-        hits = [
-            int(sample['pred_score'].argmax() == sample['gt_label'])
-            for sample in predictions
+        ranks = [
+            int((x['pred_score'] > x['pred_score'][x['gt_label']]).sum())
+            for x in predictions
         ]
-        top1 = sum(hits) / len(hits)
-        assert top1 == pytest.approx(measured[-1]['acc/top1'])
+        measured.append(
+            {
+                f'acc/top{k}': sum(rank < k for rank in ranks) / len(ranks)
+                for k in (1, 5)
+            }
+        )
     report = json.loads((out / 'splits.json').read_text())
     for split, metrics in zip(SPLITS, measured, strict=True):
-        for name in ('acc/top1', 'acc/top5', 'acc/mean1'):
-            assert report['splits'][str(split)][name] == metrics[name]
+        for name, value in metrics.items():
+            assert report['splits'][str(split)][name] == pytest.approx(value)
+    # And so does a test of its own.
+    config = tmp_path / 'separate.py'
+    lists = f'{tmp_path}/val_split2.txt'
+    config.write_text(
+        f'_base_ = [{str(finetune)!r}]\n'
+        f'test_dataloader = dict(dataset=dict(ann_file={lists!r}))\n'
+    )
+    last = out / 'split2/finetune/epoch_1.pth'
+    separate = test_tool.test(test_tool.parse_args([str(config), str(last)]))
+    for name in ('acc/top1', 'acc/top5', 'acc/mean1'):
+        assert report['splits']['2'][name] == separate[name]
     top1 = [metrics['acc/top1'] for metrics in measured]
     top5 = [metrics['acc/top5'] for metrics in measured]
     assert len(set(top5)) > 1
@@ -184,49 +186,83 @@ def test_a_step_that_fails(configs, tmp_path, calls, monkeypatch):
     torch.save(dict(state_dict=model.state_dict()), weights)
     argv = (finetune, '--checkpoint', weights, '--splits', 2, 3)
     argv += ('--work-dir', 'out')
-    file = tmp_path / 'val_split2.txt'
-    text = file.read_text()
-    file.unlink()
+    # What the first step is in a process of its own.
+    failing = tmp_path / 'failing'
+    failing.write_text(
+        '#!/bin/sh\n'
+        'echo working\n'
+        "echo 'error: There is no annotation file.' >&2\n"
+        'exit 2\n'
+    )
+    failing.chmod(0o755)
     with monkeypatch.context() as patch:
-        patch.setattr(tool, 'call', tool_runs.call)  # a process of its own
+        patch.setattr(tool, 'call', tool_runs.call)
+        patch.setattr(sys, 'executable', str(failing))
         with pytest.raises(UsageError) as error:
             run(*argv)
     log = 'out/split2/finetune.log'
     assert re.fullmatch(
-        rf'Split 2, finetune: tools/train\.py failed with exit code 2: There '
-        rf"is no annotation file '{file}'\.\nAll that it printed is in {log}. "
-        'Once the cause is mended, the same command goes on.',
+        r'Split 2, finetune: tools/train\.py failed with exit code 2: There '
+        rf'is no annotation file\.\nAll that it printed is in {log}. Once '
+        'the cause is mended, the same command goes on.',
         str(error.value),
     )
     lines = Path(log).read_text().splitlines()
     assert lines[0].startswith('$ ') and 'train.py' in lines[0]
+    assert lines[1:] == ['working', 'error: There is no annotation file.']
     assert f'model.backbone.init_cfg.checkpoint={weights}' in lines[0]
     assert not Path('out/split3').exists() and calls == []
     # Mended, it goes on.
-    file.write_text(text)
     run(*argv)
     assert len(calls) == 4
     report = json.loads(Path('out/splits.json').read_text())
     assert list(report['splits']) == ['2', '3']
 
 
+WAITER = """
+import os
+from pathlib import Path
+
+from helpers.processes import hang
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+
+
+@HOOKS.register_module()
+class Waiter(Hook):
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1 and 'WAIT' in os.environ:
+            if runner.rank == 0:  # which has written the checkpoint
+                Path('waiting').touch()
+            hang()
+"""
+
+
 @pytest.mark.slow
-def test_an_interrupted_run_of_two_processes_goes_on(configs):
+def test_an_interrupted_run_of_two_processes_goes_on(configs, monkeypatch):
     pretrain, finetune = configs
+    Path('waiter.py').write_text(WAITER)
+    monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{ROOT}/tests:{Path.cwd()}')
+    with open(finetune, 'a') as file:
+        file.write(
+            "custom_imports = dict(imports=['mmmotionmae', 'waiter'])\n"
+            "custom_hooks = [dict(type='Waiter')]\n"
+        )
     command = [sys.executable, str(ROOT / 'tools' / 'run_splits.py')]
     command += [str(finetune), '--pretrain', str(pretrain), '--splits', '3']
     command += ['--gpus', '2', '--cfg-options']
     command += ['train_cfg.max_epochs=4', '--work-dir']
     subprocess.run([*command, 'whole'], check=True)
-    with subprocess.Popen([*command, 'parts']) as process:
-        first = Path('parts/split3/finetune/epoch_1.pth')
-        while not first.exists():
-            assert process.poll() is None
-            time.sleep(0.01)
+    environment = dict(os.environ, WAIT='1')
+    interrupted = [*command, 'parts']
+    with subprocess.Popen(interrupted, env=environment) as process:
+        waiting = Path('waiting')
+        wait_until(lambda: waiting.exists() or process.poll() is not None)
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 143
+    assert Path('parts/split3/finetune/epoch_1.pth').exists()
     assert not Path('parts/split3/finetune/epoch_4.pth').exists()
-    subprocess.run([*command, 'parts'], check=True)
+    subprocess.run(interrupted, check=True)
     logs = {
         step: Path(f'parts/split3/{step}.log').read_text().splitlines()
         for step in ('pretrain', 'finetune', 'test')

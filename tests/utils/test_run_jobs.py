@@ -7,9 +7,10 @@ import errno
 import multiprocessing
 import os
 import signal
-import time
+from functools import partial
 
 import pytest
+from helpers.processes import HUNG, clock_until, hang, running, wait_until
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
@@ -17,13 +18,15 @@ from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.processes import run_jobs
 
 
-def work(job):
-    """Do what the job says."""
+def work(job, note=None):
+    """Do what the job says; before it hangs, leave a note."""
     if job == 'hang':
-        time.sleep(60)
+        note.touch()
+        hang()
     if job == 'hang in C':
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        ctypes.CDLL(None).sleep(60)
+        note.touch()
+        ctypes.CDLL(None).sleep(HUNG)
     if job.startswith('SIG'):
         os.kill(os.getpid(), getattr(signal, job))
     if job == 'exit':
@@ -39,23 +42,23 @@ def work(job):
     return os.getpid(), job
 
 
-def reasons(jobs, num_workers=2, time_limit=30.0):
-    results = list(run_jobs(work, jobs, num_workers, time_limit))
+def reasons(jobs, num_workers=2):
+    results = list(run_jobs(work, jobs, num_workers, HUNG))
     assert sorted(job for job, _, _ in results) == sorted(jobs)
     for job, result, reason in results:
         assert (result is None) == bool(reason)
         assert reason or result[1] == job
-    assert multiprocessing.active_children() == []
+    wait_until(lambda: not multiprocessing.active_children())
     return {job: reason for job, _, reason in results}
 
 
 def test_every_job_is_done_in_a_few_processes_that_last():
     jobs = [f'job {i}' for i in range(40)]
-    results = list(run_jobs(work, jobs, 3, 30))
+    results = list(run_jobs(work, jobs, 3, HUNG))
     assert sorted(result[1] for _, result, _ in results) == sorted(jobs)
     pids = {result[0] for _, result, _ in results}
     assert 1 <= len(pids) <= 3 and os.getpid() not in pids
-    assert list(run_jobs(work, [], 3, 30)) == []
+    assert list(run_jobs(work, [], 3, HUNG)) == []
 
 
 def test_crashes_are_reported_and_the_others_go_on():
@@ -73,17 +76,61 @@ def test_crashes_are_reported_and_the_others_go_on():
 
 
 @pytest.mark.parametrize('job', ['hang', 'hang in C'])
-def test_a_hang_is_killed_and_the_others_go_on(job):
-    start = time.monotonic()
-    found = reasons(['a', job, 'b', 'c', 'SIGSEGV'], time_limit=1)
-    assert 1 <= time.monotonic() - start < 10
-    assert found[job] == 'takes more than 1 s'
-    assert found['a'] == found['b'] == found['c'] == ''
+def test_a_hang_is_killed_and_its_process_replaced(job, tmp_path):
+    note = tmp_path / 'hangs'
+    results = run_jobs(
+        partial(work, note=note),
+        ['a', job, 'b'],
+        num_workers=1,
+        time_limit=0.05,
+        clock=clock_until(note),
+    )
+    found = [(job, reason) for job, _, reason in results]
+    assert found == [('a', ''), (job, 'takes more than 0.05 s'), ('b', '')]
+    wait_until(lambda: not multiprocessing.active_children())
 
 
-def test_the_limit_is_for_each_job():
-    results = list(run_jobs(time.sleep, [0.4] * 4, 1, 1.2))
-    assert [reason for _, _, reason in results] == [''] * 4
+def test_the_others_go_on_beside_a_hang(tmp_path):
+    note, found = tmp_path / 'hangs', {}
+
+    def clock():  # stands still until all others are done
+        return 9.0 if note.exists() and len(found) == 4 else 0.0
+
+    jobs = ['a', 'hang', 'b', 'SIGSEGV', 'c']
+    for job, _, reason in run_jobs(
+        partial(work, note=note), jobs, 2, 0.05, clock=clock
+    ):
+        found[job] = reason
+    assert found == dict(
+        a='',
+        b='',
+        c='',
+        SIGSEGV='the decoder crashed (SIGSEGV)',
+        hang='takes more than 0.05 s',
+    )
+
+
+def test_the_limit_is_for_each_job(tmp_path):
+    """Each job takes 0.9 of it."""
+
+    def wait_for_the_clock(job):
+        (tmp_path / f'{job} began').touch()
+        wait_until((tmp_path / f'{job} may end').exists)
+
+    def clock():
+        began = list(tmp_path.glob('* began'))
+        for path in began:
+            path.with_name(path.name.replace('began', 'may end')).touch()
+        return len(began) * 0.9 * 0.05
+
+    results = run_jobs(wait_for_the_clock, range(4), 1, 0.05, clock=clock)
+    assert list(results) == [(job, None, '') for job in range(4)]
+
+
+def test_the_limit_is_in_seconds(tmp_path):
+    function = partial(work, note=tmp_path / 'hangs')
+    results = list(run_jobs(function, ['hang'], 1, 0.1))
+    assert results == [('hang', None, 'takes more than 0.1 s')]
 
 
 @pytest.mark.parametrize(
@@ -93,62 +140,51 @@ def test_the_limit_is_for_each_job():
 def test_what_ends_everything(job, message):
     with pytest.raises(UsageError, match=message):
         reasons(['a', job, 'b'])
-    assert multiprocessing.active_children() == []
+    wait_until(lambda: not multiprocessing.active_children())
 
 
-def test_closing_ends_all_and_cleans_up():
-    cleaned = []
-    results = run_jobs(work, ['a', 'hang', 'b'], 2, 30, cleaned.append)
+def test_closing_ends_all_and_cleans_up(tmp_path):
+    note, cleaned = tmp_path / 'hangs', []
+    function = partial(work, note=note)
+    results = run_jobs(function, ['a', 'hang', 'b'], 2, HUNG, cleaned.append)
     assert next(results)[0] == 'a'
-    start = time.monotonic()
+    wait_until(note.exists)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
     results.close()
-    assert time.monotonic() - start < 10
-    assert 'hang' in cleaned and 'a' not in cleaned
-    assert multiprocessing.active_children() == []
-    list(run_jobs(work, ['c', 'bad', 'SIGSEGV'], 2, 30, cleaned.append))
-    assert 'SIGSEGV' in cleaned and not {'c', 'bad'} & set(cleaned)
+    for child in children:
+        child.join(HUNG)
+        assert child.exitcode == -signal.SIGKILL
+    assert cleaned == ['hang']
+    list(run_jobs(work, ['c', 'bad', 'SIGSEGV'], 2, HUNG, cleaned.append))
+    assert cleaned == ['hang', 'SIGSEGV']
 
 
 def test_signals_to_the_whole_group_are_for_the_parent():
-    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
-        assert reasons([name]) == {name: ''}
+    names = ['SIGINT', 'SIGTERM', 'SIGHUP']
+    assert reasons(names, num_workers=1) == dict.fromkeys(names, '')
 
 
 def test_processes_die_with_their_parent(tmp_path):
-    note = tmp_path / 'pid'
-
-    def hang(job):
-        note.write_text(str(os.getpid()))
-        time.sleep(60)
+    def hang_here(job):
+        (tmp_path / str(os.getpid())).touch()
+        hang()
 
     def parent():
-        list(run_jobs(hang, [0], 1, 50))
+        list(run_jobs(hang_here, [0], 1, HUNG))
 
     process = multiprocessing.get_context('fork').Process(target=parent)
     process.start()
-    end = time.monotonic() + 20
-    while not (note.exists() and note.read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    child = int(note.read_text())
+    wait_until(lambda: list(tmp_path.iterdir()))
+    (child,) = (int(path.name) for path in tmp_path.iterdir())
     try:
         assert running(child)
         process.kill()
         process.join()
-        while running(child):
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: not running(child))
     finally:
         if running(child):
             os.kill(child, signal.SIGKILL)
-
-
-def running(pid):
-    try:
-        with open(f'/proc/{pid}/stat') as file:
-            return file.read().rpartition(')')[2].split()[0] != 'Z'
-    except FileNotFoundError:
-        return False
 
 
 def test_exit_codes(capsys):

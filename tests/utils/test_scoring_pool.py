@@ -1,22 +1,26 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+import multiprocessing
 import os
 import signal
-import time
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import HUNG, hang, running, wait_until
 
 from mmmotionmae.utils.errors import ScoringError
 from mmmotionmae.utils.processes import ScoringPool, default_num_workers
 
-FORK = get_context('fork')
+FORK = multiprocessing.get_context('fork')
 
 
-def square(number, seconds=0.0):
-    time.sleep(seconds)
+def square(number, note=None, after=None):
+    """Square a number once there is a note, and leave one."""
+    if after is not None:
+        wait_until(after.exists)
+    if note is not None:
+        note.touch()
     return number**2, os.getpid()
 
 
@@ -25,14 +29,16 @@ def fail(error):
 
 
 @pytest.mark.parametrize('num_workers', [0, 1, 3])
-def test_scores_come_in_order(num_workers):
+def test_scores_come_in_order(num_workers, tmp_path):
     torch.rand(300, 300) @ torch.rand(300, 300)  # the parent has threads
     pool = ScoringPool(num_workers)
-    for _ in range(2):  # it can be used again
-        for number in range(8):
-            pool.submit(
-                f's{number}', partial(square, number, 0.05 / (number + 1))
-            )
+    for time in range(2):  # it can be used again
+        notes = [tmp_path / f'{time}-{number}' for number in range(8)]
+        for number, note in enumerate(notes):
+            # With several processes the first job ends last.
+            wait = num_workers > 1 and number == 0
+            job = partial(square, number, note, notes[7] if wait else None)
+            pool.submit(f's{number}', job)
         scores = pool.finish()
         assert [score for score, _ in scores] == [n**2 for n in range(8)]
         own = {pid == os.getpid() for _, pid in scores}
@@ -61,10 +67,8 @@ def test_an_error_names_the_sequence(num_workers, error, message):
 def test_an_error_ends_a_long_run_soon():
     pool = ScoringPool(1)
     pool.submit('dog', partial(fail, ValueError('too small')))
-    with pytest.raises(ScoringError, match='dog'):
-        for _ in range(200):
-            time.sleep(0.05)
-            pool.submit('cat', partial(square, 1))
+    with pytest.raises(ScoringError, match='dog'):  # long before it is asked
+        wait_until(lambda: pool.submit('cat', partial(square, 1)))
 
 
 def test_a_process_that_dies():
@@ -74,51 +78,49 @@ def test_a_process_that_dies():
         pool.finish()
 
 
-def _own_pool(folder, seconds):
+def _own_pool(folder):
     """A process, in a group of its own, that waits for two others."""
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a tool may have its own
+    # Whatever started the tests may have set others.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = ScoringPool(2)
     for name in 'ab':
-        pool.submit(name, partial(_leave_note, Path(folder), seconds))
+        pool.submit(name, partial(_hang, Path(folder)))
     pool.finish()
 
 
-def _leave_note(folder, seconds):
+def _hang(folder):
     (folder / str(os.getpid())).touch()
-    time.sleep(seconds)
+    hang()
 
 
-def running(pid):
-    try:
-        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
-    except FileNotFoundError:
-        return False
-    return state.split()[0] != 'Z'
-
-
-def wait_until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, 'it takes too long'
-        time.sleep(0.02)
-
-
-@pytest.mark.parametrize('how', ['killed', 'terminated', 'Ctrl-C'])
-def test_processes_end_with_their_parent(how, tmp_path):
-    parent = FORK.Process(target=_own_pool, args=(tmp_path, 60))
+@pytest.mark.parametrize(
+    'how,exit_code',
+    [
+        ('killed', -signal.SIGKILL),
+        ('terminated', -signal.SIGTERM),
+        ('Ctrl-C', 1),
+    ],
+)
+def test_processes_end_with_their_parent(how, exit_code, tmp_path):
+    parent = FORK.Process(target=_own_pool, args=(tmp_path,))
     parent.start()
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
     pids = [int(path.name) for path in tmp_path.iterdir()]
-    assert all(running(pid) for pid in pids)
-    if how == 'Ctrl-C':  # comes to all processes of a terminal
-        os.killpg(parent.pid, signal.SIGINT)
-    else:
-        kind = signal.SIGKILL if how == 'killed' else signal.SIGTERM
-        os.kill(parent.pid, kind)
-    parent.join(20)
-    assert parent.exitcode not in (None, 0)
-    wait_until(lambda: not any(running(pid) for pid in pids))
+    try:
+        assert all(running(pid) for pid in pids)
+        if how == 'Ctrl-C':  # comes to all processes of a terminal
+            os.killpg(parent.pid, signal.SIGINT)
+        else:
+            os.kill(parent.pid, -exit_code)
+        parent.join(HUNG)
+        assert parent.exitcode == exit_code
+        wait_until(lambda: not any(running(pid) for pid in pids))
+    finally:
+        for pid in [*pids, parent.pid]:
+            if running(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_number_of_processes(monkeypatch):

@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,22 +18,28 @@ class Deadline:
 
     Args:
         seconds: Counted from now. None: no limit.
+        clock: What they are measured with.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(
+        self,
+        seconds: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.seconds = seconds
-        self.end = None if seconds is None else time.monotonic() + seconds
+        self._clock = clock
+        self.end = None if seconds is None else clock() + seconds
 
     def check(self) -> None:
         """Raise a :class:`VideoTimeoutError` once the time is over."""
-        if self.end is not None and time.monotonic() > self.end:
+        if self.end is not None and self._clock() > self.end:
             raise self.error()
 
     def left(self) -> float | None:
         """Seconds left, at least 0; None without a limit."""
         if self.end is None:
             return None
-        return max(0.0, self.end - time.monotonic())
+        return max(0.0, self.end - self._clock())
 
     def error(self) -> VideoTimeoutError:
         """What to raise."""
