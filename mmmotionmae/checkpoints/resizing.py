@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..compat import CheckpointError
-from ..models.utils.position import interpolate_positions
+from ..models.utils.tubelet import interpolate_positions
 from .specs import Checkpoint, is_position_table
 
 KERNEL = 'backbone.patch_embed.projection.weight'

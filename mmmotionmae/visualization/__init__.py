@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .motion import heat_map, motion_map, motion_scale, motion_to_rgb
+from .heat_map import heat_map
 from .overlay import (
     add_caption,
     contact_sheet,
@@ -26,9 +26,6 @@ __all__ = [
     'draw_keypoints',
     'draw_sheet',
     'heat_map',
-    'motion_map',
-    'motion_scale',
-    'motion_to_rgb',
     'overlay_mask',
     'reconstruct',
     'reconstruct_batch',

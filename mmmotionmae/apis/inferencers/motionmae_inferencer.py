@@ -14,7 +14,7 @@ from mmaction.structures import ActionDataSample
 from rich.progress import track
 
 from ...errors import UsageError
-from ...models.heads.motionmae_head import STATISTICS
+from ...models.targets import STATISTICS
 from ..features.encoder import FeatureSettings
 from .results import check_out_file, drop_arrays, refuse_to_overwrite
 from .saving import check_out_types, picture_paths

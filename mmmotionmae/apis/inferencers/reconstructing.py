@@ -7,9 +7,7 @@ Shapes: B clips, C channels, T frames, H W size.
 from typing import Any
 
 from ...models import MotionMAE
-from ...visualization.motion import motion_map
 from ...visualization.reconstruction import reconstruct_batch
-from ...visualization.reconstruction_sheet import statistics_note
 
 
 def reconstruct_fields(
@@ -24,27 +22,15 @@ def reconstruct_fields(
 
     Returns:
         For each field B values, on the CPU: ``errors``; ``input`` and
-        ``masked`` (B, C, T, H, W); ``pixel_reconstruction``; ``motion``,
-        ``motion_reconstruction`` and ``motion_map`` (B, T, H, W), as far as
-        the model predicts them.
+        ``masked`` (B, C, T, H, W); and for each target that is a video
+        ``NAME`` (unless it is the input), ``NAME_reconstruction`` and, if it
+        has a size, ``NAME_reconstruction_map`` (B, T, H, W).
     """
     result = reconstruct_batch(model, batch, statistics)
-    videos = result.videos
-    fields: dict[str, Any] = dict(
-        errors=result.errors, input=videos['input'], masked=videos['masked']
-    )
-    for name in model.head.targets:
-        fields[f'{name}_reconstruction'] = videos[name]
-    if 'motion' in videos:
-        fields['motion'] = videos['true_motion']
-        fields['motion_map'] = motion_map(videos['motion'])
+    fields: dict[str, Any] = dict(result.videos, errors=result.errors)
+    for name, target in model.targets.items():
+        key = f'{name}_reconstruction'
+        size = target.magnitude(fields[key]) if key in fields else None
+        if size is not None:
+            fields[f'{key}_map'] = size
     return fields
-
-
-def statistics_notes(model: MotionMAE, statistics: str) -> dict[str, str]:
-    """For each target of a model its :func:`statistics_note`."""
-    head = model.head
-    return {
-        name: statistics_note(head.norms[name], statistics)
-        for name in head.targets
-    }

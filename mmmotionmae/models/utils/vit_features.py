@@ -11,9 +11,8 @@ from mmaction.models.backbones.vit_mae import Block, VisionTransformer
 from torch import Tensor
 
 from .linear import linear
-from .position import interpolate_positions
 from .transformer import fuse_blocks
-from .tubelet import Grid, patchify, token_grid
+from .tubelet import Grid, interpolate_positions, patchify, token_grid
 
 POOLINGS = ('mean', 'space', 'time', 'none')
 

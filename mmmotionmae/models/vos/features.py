@@ -14,9 +14,8 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from torch import Tensor, nn
 
 from ..utils.linear import linear
-from ..utils.position import interpolate_positions
 from ..utils.transformer import run_blocks
-from ..utils.tubelet import Grid, token_grid
+from ..utils.tubelet import Grid, interpolate_positions, token_grid
 from ..utils.vit_features import (
     embed_clips,
     fuse_stock_blocks,
