@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmmotionmae.apis.bad_data import leave_out_bad_videos
+from mmmotionmae.cli.data_errors import leave_out_bad_videos
 from mmmotionmae.engine.hooks.bad_videos_hook import (
     robust_datasets,
     write_bad_videos,

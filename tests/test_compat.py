@@ -37,14 +37,10 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
 from torch import nn
 
-from mmmotionmae.compat import (
-    CheckpointError,
-    once,
-    packages,
-    running,
-    to_plain,
-    trust_checkpoints,
-)
+from mmmotionmae.checkpoints import trust_checkpoints
+from mmmotionmae.compat import packages, running, to_plain
+from mmmotionmae.utils import patching as once
+from mmmotionmae.utils.errors import CheckpointError
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / 'configs/demo'

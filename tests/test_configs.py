@@ -21,7 +21,7 @@ from config_files import (
 )
 from mmaction.registry import MODELS
 
-from mmmotionmae.apis import launch
+from mmmotionmae.apis import runner as launch
 
 
 def sampling_of(pipeline):

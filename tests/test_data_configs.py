@@ -10,7 +10,7 @@ from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import COLLATE_FUNCTIONS
 
-from mmmotionmae.engine.samplers import SampleIndex
+from mmmotionmae.utils.seeding import SampleIndex
 
 FOLDER = ROOT / 'configs/_base_/datasets'
 # Stride and mask ratio: VideoMAE's scripts; HMDB51: EVEREST's.

@@ -28,7 +28,8 @@ from described_networks import (
 from model_setup import draw_batch  # noqa: E402
 from model_sizes import SIZES  # noqa: E402
 
-from mmmotionmae.apis import UsageError, launch  # noqa: E402
+from mmmotionmae.apis import UsageError  # noqa: E402
+from mmmotionmae.apis import runner as launch  # noqa: E402
 
 # -------------------------------------------------------------- parameters
 

@@ -25,7 +25,8 @@ from described_networks import (
 from model_setup import Setup  # noqa: E402
 from model_sizes import SIZES  # noqa: E402
 
-from mmmotionmae.apis import launch  # noqa: E402
+from mmmotionmae.apis.runner import describe_batch  # noqa: E402
+from mmmotionmae.cli import train_options as launch  # noqa: E402
 from mmmotionmae.models.utils.transformer import build_blocks  # noqa: E402
 
 # ------------------------------------------------------------------ memory
@@ -144,7 +145,7 @@ def test_batch_and_learning_rate():
     assert eight['scaled_lr'] == pytest.approx(1e-3 * 144 / 72)
     # What tools/train.py says itself.
     launch.set_auto_scale_lr(cfg)
-    said = launch.describe_batch(cfg, 8)
+    said = describe_batch(cfg, 8)
     assert said.startswith('Effective batch size: 144 clips a step')
     assert said.endswith('Learning rate: 0.002, scaled to the batch size.')
 

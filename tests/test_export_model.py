@@ -15,9 +15,9 @@ from mmengine.config import Config
 from torch import nn
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
-from mmmotionmae.compat import CheckpointError
-from mmmotionmae.export.program import load_program
+from mmmotionmae.apis.export.file_formats import load_program
+from mmmotionmae.cli.arguments import run_tool
+from mmmotionmae.utils.errors import CheckpointError
 
 sys.path.insert(0, str(ROOT / 'tools' / 'convert'))
 

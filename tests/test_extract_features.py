@@ -13,7 +13,8 @@ from mmengine.logging import MMLogger
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.features import extract_features, read_features
-from mmmotionmae.compat import CheckpointError, trust_checkpoints
+from mmmotionmae.checkpoints import trust_checkpoints
+from mmmotionmae.utils.errors import CheckpointError
 
 CONFIG = """
 model = dict(

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mmmotionmae.fileio import complete_file, set_aside
+from mmmotionmae.utils.files import complete_file, set_aside
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):

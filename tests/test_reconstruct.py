@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, TINY_MODEL
 from PIL import Image
 
-from mmmotionmae.apis.inferencers import MotionMAEInferencer
+from mmmotionmae.apis.inferencer import MotionMAEInferencer
 
 sys.path.insert(0, str(ROOT / 'tools' / 'visualizations'))
 

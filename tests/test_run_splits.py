@@ -18,8 +18,9 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
-from mmmotionmae.apis import UsageError, tool_runs
-from mmmotionmae.apis.splits import SplitResult, write_report
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli import splits as tool_runs
+from mmmotionmae.cli.splits import SplitResult, write_report
 
 sys.path.insert(0, str(ROOT / 'tools'))
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.datasets.annotation import AnnotationError, read_video_list
+from mmmotionmae.datasets.annotation import read_video_list
+from mmmotionmae.utils.errors import AnnotationError
 
 sys.path.insert(0, str(ROOT / 'tools' / 'data'))
 

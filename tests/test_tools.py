@@ -15,8 +15,9 @@ from mmaction.visualization import ActionVisualizer
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 
-from mmmotionmae.apis import UsageError, launch
-from mmmotionmae.compat import trust_checkpoints
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis import runner as launch
+from mmmotionmae.checkpoints import trust_checkpoints
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'

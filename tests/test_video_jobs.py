@@ -12,13 +12,9 @@ import time
 import pytest
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.video_jobs import (
-    add_job_arguments,
-    run_job_tool,
-    run_jobs,
-    whole,
-)
-from mmmotionmae.datasets.readers import VideoError
+from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
+from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.processes import run_jobs
 
 
 def work(job):

@@ -18,7 +18,7 @@ from mmaction.registry import MODELS, PARAM_SCHEDULERS
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import Runner
 
-from mmmotionmae.apis import launch
+from mmmotionmae.cli import train_options as launch
 
 CHECKOUT = os.environ.get('VIDEOMAE_CHECKOUT')
 official = pytest.mark.skipif(

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool, whole
 from mmmotionmae.apis.features import evaluate_features
 from mmmotionmae.apis.features.classifiers import METHODS, NEIGHBOURS
-from mmmotionmae.apis.features.report import format_report
+from mmmotionmae.apis.features.evaluation import format_report
+from mmmotionmae.cli.arguments import run_tool, whole
 from mmmotionmae.evaluation.functional.linear_probe import STRENGTHS
 
 

@@ -15,19 +15,20 @@ from mmaction.registry import MODELS
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-from mmmotionmae.apis.command_line import (
+from mmmotionmae.apis.features import Features, extract_features
+from mmmotionmae.apis.features.encoder import DTYPES, VIEWS
+from mmmotionmae.apis.pretrained import load_model
+from mmmotionmae.apis.runner import load_config
+from mmmotionmae.checkpoints import trust_checkpoints
+from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_hint_arguments,
     hints_of,
+    run_job_tool,
     whole,
 )
-from mmmotionmae.apis.features import Features, extract_features
-from mmmotionmae.apis.features.encoder import DTYPES, VIEWS
-from mmmotionmae.apis.inferencers.loading import load_model
-from mmmotionmae.apis.launch import UsageError, load_config
-from mmmotionmae.apis.video_jobs import run_job_tool
-from mmmotionmae.compat import trust_checkpoints
 from mmmotionmae.models.utils.vit_features import POOLINGS
+from mmmotionmae.utils.errors import UsageError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -23,19 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import add_amp_argument, run_tool
-from mmmotionmae.apis.splits import (
+from mmmotionmae.cli.arguments import add_amp_argument, run_tool
+from mmmotionmae.cli.splits import (
     SplitResult,
+    call,
     check_splits_differ,
     hash_checkpoint,
-    read_config,
-    write_report,
-)
-from mmmotionmae.apis.tool_runs import (
-    call,
     last_checkpoint,
     last_metrics,
+    read_config,
     reason_of_failure,
+    write_report,
 )
 
 TOOLS = Path(__file__).resolve().parent

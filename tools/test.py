@@ -6,16 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmmotionmae.apis import launch, testing
-from mmmotionmae.apis.bad_data import (
-    explain_data_errors,
-    leave_out_bad_videos,
-)
-from mmmotionmae.apis.command_line import (
+from mmmotionmae.apis import runner as runs
+from mmmotionmae.cli import test_options
+from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_common_arguments,
     config_of,
     run_tool,
+)
+from mmmotionmae.cli.data_errors import (
+    explain_data_errors,
+    leave_out_bad_videos,
 )
 
 
@@ -72,18 +73,18 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         The metrics.
     """
     cfg = config_of(args)
-    testing.set_checkpoint(cfg, args.checkpoint)
-    testing.set_visualization(
+    test_options.set_checkpoint(cfg, args.checkpoint)
+    test_options.set_visualization(
         cfg, args.show_dir, args.show, args.interval, args.wait_time
     )
-    testing.check_views(cfg)
-    testing.set_test_amp(cfg, args.amp)
-    testing.set_dump(cfg, args.dump, args.overwrite)
+    test_options.check_views(cfg)
+    test_options.set_test_amp(cfg, args.amp)
+    test_options.set_dump(cfg, args.dump, args.overwrite)
     if args.overwrite:
-        testing.set_overwrite(cfg)
+        test_options.set_overwrite(cfg)
     leave_out_bad_videos(cfg)
-    runner = launch.build_runner(cfg)
-    testing.init_weights(runner, args.checkpoint)
+    runner = runs.build_runner(cfg)
+    test_options.init_weights(runner, args.checkpoint)
     try:
         with explain_data_errors(runner):
             return runner.test()

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmmotionmae.apis import launch
-from mmmotionmae.apis.bad_data import (
-    explain_data_errors,
-    leave_out_bad_videos,
-)
-from mmmotionmae.apis.command_line import (
+from mmmotionmae.apis import runner as runs
+from mmmotionmae.cli import train_options
+from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_common_arguments,
     config_of,
     run_tool,
+)
+from mmmotionmae.cli.data_errors import (
+    explain_data_errors,
+    leave_out_bad_videos,
 )
 
 
@@ -77,22 +78,22 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
         The runner, after training.
     """
     cfg = config_of(args)
-    launch.set_resume(cfg, args.resume, args.overwrite)
-    launch.set_randomness(
+    train_options.set_resume(cfg, args.resume, args.overwrite)
+    train_options.set_randomness(
         cfg, args.seed, args.diff_rank_seed, args.deterministic
     )
     if args.amp:
-        launch.set_amp(cfg, args.amp)
+        train_options.set_amp(cfg, args.amp)
     if args.auto_scale_lr:
-        launch.set_auto_scale_lr(cfg)
+        train_options.set_auto_scale_lr(cfg)
     if args.no_validate:
-        launch.switch_off_validation(cfg)
+        train_options.switch_off_validation(cfg)
     leave_out_bad_videos(cfg)
-    runner = launch.build_runner(cfg)
+    runner = runs.build_runner(cfg)
     for hook in hooks:
         runner.register_hook(hook)
-    launch.check_train_data(runner)
-    runner.logger.info(launch.describe_batch(cfg, runner.world_size))
+    train_options.check_train_data(runner)
+    runner.logger.info(runs.describe_batch(cfg, runner.world_size))
     with explain_data_errors(runner):
         runner.train()
     return runner

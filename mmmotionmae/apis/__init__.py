@@ -1,8 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from ..utils.errors import UsageError
 from .features import evaluate_features, extract_features, read_features
-from .inferencers import MotionMAEInferencer
-from .launch import UsageError, build_runner, load_config
+from .inferencer import MotionMAEInferencer
 from .pretrained import load_pretrained
+from .runner import build_runner, load_config
 
 __all__ = [
     'MotionMAEInferencer',

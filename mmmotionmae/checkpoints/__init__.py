@@ -1,11 +1,16 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Checkpoints of all formats: read, convert, resize, load, write."""
 
-from ..compat import CheckpointError
-from .building import build_model, model_config
-from .description import describe_checkpoint
+from ..utils.errors import CheckpointError
+from .building import build_model, describe_checkpoint
+from .files import read_checkpoint, read_raw
 from .formats import FORMATS
-from .reading import read_checkpoint, read_raw
+from .mmengine_configs import read_configs_in_checkpoints_safely
+from .mmengine_loading import (
+    load_checkpoints_safely,
+    load_weights_strictly,
+    trust_checkpoints,
+)
 from .resizing import resize_checkpoint
 from .specs import (
     Checkpoint,
@@ -13,6 +18,7 @@ from .specs import (
     EncoderSpec,
     Hints,
     RawCheckpoint,
+    model_config,
 )
 from .strict import load_strictly
 from .writing import write_checkpoint
@@ -27,10 +33,23 @@ __all__ = [
     'RawCheckpoint',
     'build_model',
     'describe_checkpoint',
+    'install',
     'load_strictly',
     'model_config',
     'read_checkpoint',
     'read_raw',
     'resize_checkpoint',
+    'trust_checkpoints',
     'write_checkpoint',
 ]
+
+
+def install() -> None:
+    """Let MMEngine load checkpoints safely and strictly.
+
+    Whatever loads one: a runner, ``init_cfg``, an inferencer. Safe to call
+    more than once; ``import mmmotionmae`` does so.
+    """
+    load_checkpoints_safely()
+    load_weights_strictly()
+    read_configs_in_checkpoints_safely()

@@ -1,77 +1,15 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""From a checkpoint to a model."""
+"""From a checkpoint to a model, or to a description."""
 
 from dataclasses import replace
-from typing import Any
 
 from mmaction.registry import MODELS
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from .specs import Checkpoint
+from .formats import FORMATS
+from .specs import Checkpoint, model_config
 from .strict import load_strictly
-
-
-def model_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The config of the model that a checkpoint is of.
-
-    Returns:
-        For ``'pretraining'`` a :class:`MotionMAE`, for ``'classifier'`` a
-        ``Recognizer3D`` with a ``TimeSformerHead``; for ``'encoder'`` only
-        the keys ``backbone`` and ``data_preprocessor``.
-    """
-    spec, decoder = checkpoint.encoder, checkpoint.decoder
-    normalisation = dict(mean=[*checkpoint.mean], std=[*checkpoint.std])
-    if decoder is not None:
-        return dict(
-            type='MotionMAE',
-            data_preprocessor=dict(
-                type='MotionMAEDataPreprocessor',
-                frame_difference=dict(
-                    type='FrameDifference', **decoder.frame_difference
-                ),
-                **normalisation,
-            ),
-            backbone=spec.to_config('MotionMAEViT'),
-            neck=dict(
-                type='MotionMAEDecoder',
-                sharing=decoder.sharing,
-                attention=decoder.attention,
-                embed_dims=decoder.embed_dims,
-                depth=decoder.depth,
-                num_heads=decoder.num_heads,
-                mlp_ratio=decoder.mlp_ratio,
-            ),
-            head=dict(
-                type='MotionMAEHead',
-                pixel_weight=float('pixel' in decoder.targets),
-                motion_weight=float('motion' in decoder.targets),
-                pixel_norm=decoder.pixel_norm,
-                motion_norm=decoder.motion_norm,
-            ),
-        )
-    config: dict[str, Any] = dict(
-        data_preprocessor=dict(
-            type='ActionDataPreprocessor',
-            format_shape='NCTHW',
-            **normalisation,
-        ),
-        backbone=spec.to_config(
-            'FusedVisionTransformer' if spec.mean_pooling else 'MotionMAEViT'
-        ),
-    )
-    if checkpoint.kind == 'classifier':
-        config |= dict(
-            type='Recognizer3D',
-            backbone=spec.to_config('FusedVisionTransformer'),
-            cls_head=dict(
-                type='TimeSformerHead',
-                num_classes=checkpoint.num_classes,
-                in_channels=spec.embed_dims,
-                average_clips='prob',
-            ),
-        )
-    return config
 
 
 def build_model(checkpoint: Checkpoint, part: str | None = None) -> nn.Module:
@@ -107,3 +45,42 @@ def build_model(checkpoint: Checkpoint, part: str | None = None) -> nn.Module:
             model = MODELS.build(model_config(checkpoint))
     load_strictly(model, tensors, checkpoint.source, needs='all')
     return model.eval()
+
+
+def describe_checkpoint(checkpoint: Checkpoint) -> str:
+    """What a checkpoint is, in a few lines.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` returns.
+    """
+    spec, decoder = checkpoint.encoder, checkpoint.decoder
+    form = FORMATS.get(checkpoint.format)
+    norm = 'averaged, then normalised' if spec.mean_pooling else 'normalised'
+    lines = [
+        f'{checkpoint.source}: {form.title if form else "?"}, '
+        f'{checkpoint.kind}',
+        f'encoder: {spec.depth} blocks, width {spec.embed_dims}, '
+        f'{spec.num_heads} heads; tokens {norm}',
+        f'clips: {spec.num_frames} frames of {spec.img_size} x '
+        f'{spec.img_size}, in tubelets of {spec.tubelet_size} x '
+        f'{spec.patch_size} x {spec.patch_size}: {spec.num_tokens} tokens',
+        'positions: '
+        + ('learned, or interpolated' if spec.learnable_positions else 'sine')
+        + ('; layer scale' if spec.layer_scale else '')
+        + ('' if spec.qkv_bias else '; no bias of queries and values'),
+    ]
+    if decoder is not None:
+        lines.append(
+            f'decoder: {decoder.depth} blocks, width {decoder.embed_dims}, '
+            f'{decoder.num_heads} heads, {decoder.sharing}, '
+            f'{decoder.attention}-attention; predicts '
+            f'{" and ".join(decoder.targets)}'
+        )
+    if checkpoint.num_classes is not None:
+        named = '' if checkpoint.classes is None else ', with their names'
+        lines.append(f'classes: {checkpoint.num_classes}{named}')
+    count = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    lines.append(
+        f'weights: {count / 1e6:.1f} M in {len(checkpoint.tensors)} tensors'
+    )
+    return '\n'.join(lines)

@@ -1,30 +1,14 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """What to say of a checkpoint that does not fit."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from .formats import recognise
 from .specs import RawCheckpoint
 
 CONVERTER = 'python tools/convert/convert_checkpoint.py'
-
-
-def list_names(
-    names: Collection[str], total: int | None = None, limit: int = 8
-) -> str:
-    """How many tensors, and which: ``"3 of 9 tensors (a, b, c)"``.
-
-    Args:
-        names: The tensors.
-        total: Of how many. None: ``"3 tensors (a, b, c)"``.
-        limit: How many are named.
-    """
-    shown = [*names][:limit]
-    more = '' if len(names) <= limit else f', and {len(names) - limit} more'
-    of = '' if total is None else f'of {total} '
-    plural = '' if (total or len(names)) == 1 else 's'
-    return f'{len(names)} {of}tensor{plural} ({", ".join(shown)}{more})'
 
 
 def suggest_remedy(
@@ -41,8 +25,6 @@ def suggest_remedy(
     Returns:
         Sentences, a space before each.
     """
-    from .formats import recognise
-
     found = recognise(RawCheckpoint(dict(tensors), {}, source))
     if found is None:
         first = sorted({name.split('.')[0] for name in tensors})

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..compat import CheckpointError
 from ..models.utils.tubelet import interpolate_positions
+from ..utils.errors import CheckpointError
 from .specs import Checkpoint, is_position_table
 
 KERNEL = 'backbone.patch_embed.projection.weight'

@@ -1,7 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """A checkpoint, once read: the same for every format."""
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
@@ -99,25 +100,19 @@ class DecoderSpec:
         embed_dims: Width E.
         depth: Number of blocks.
         num_heads: Number of attention heads.
+        targets: For each target its config, see :class:`MotionMAE`.
         mlp_ratio: Hidden width of the MLP over E.
         sharing: See :class:`MotionMAEDecoder`.
         attention: Likewise.
-        targets: What is predicted: ``'pixel'``, ``'motion'`` or both.
-        pixel_norm: See :class:`MotionMAEHead`.
-        motion_norm: Likewise.
-        frame_difference: Arguments of :class:`FrameDifference`.
     """
 
     embed_dims: int
     depth: int
     num_heads: int
+    targets: dict[str, dict[str, Any]]
     mlp_ratio: float = 4.0
     sharing: str = 'shared'
     attention: str = 'self'
-    targets: tuple[str, ...] = ('pixel',)
-    pixel_norm: str = 'tubelet'
-    motion_norm: str = 'tubelet'
-    frame_difference: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,3 +200,73 @@ def is_position_table(positions: Tensor) -> bool:
         return False
     table = position_table(*positions.shape[1:])
     return bool((positions.cpu().float() - table).abs().max() < 1e-6)
+
+
+def model_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config of the model that a checkpoint is of.
+
+    Returns:
+        For ``'pretraining'`` a :class:`MotionMAE`, for ``'classifier'`` a
+        ``Recognizer3D`` with a ``TimeSformerHead``; for ``'encoder'`` only
+        the keys ``backbone`` and ``data_preprocessor``.
+    """
+    spec, decoder = checkpoint.encoder, checkpoint.decoder
+    normalisation = dict(mean=[*checkpoint.mean], std=[*checkpoint.std])
+    if decoder is not None:
+        return dict(
+            type='MotionMAE',
+            data_preprocessor=dict(
+                type='MotionMAEDataPreprocessor', **normalisation
+            ),
+            backbone=spec.to_config('MotionMAEViT'),
+            neck=dict(
+                type='MotionMAEDecoder',
+                sharing=decoder.sharing,
+                attention=decoder.attention,
+                embed_dims=decoder.embed_dims,
+                depth=decoder.depth,
+                num_heads=decoder.num_heads,
+                mlp_ratio=decoder.mlp_ratio,
+            ),
+            head=dict(type='MotionMAEHead'),
+            targets={name: {**cfg} for name, cfg in decoder.targets.items()},
+        )
+    config: dict[str, Any] = dict(
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor',
+            format_shape='NCTHW',
+            **normalisation,
+        ),
+        backbone=spec.to_config(
+            'FusedVisionTransformer' if spec.mean_pooling else 'MotionMAEViT'
+        ),
+    )
+    if checkpoint.kind == 'classifier':
+        config |= dict(
+            type='Recognizer3D',
+            backbone=spec.to_config('FusedVisionTransformer'),
+            cls_head=dict(
+                type='TimeSformerHead',
+                num_classes=checkpoint.num_classes,
+                in_channels=spec.embed_dims,
+                average_clips='prob',
+            ),
+        )
+    return config
+
+
+def list_names(
+    names: Collection[str], total: int | None = None, limit: int = 8
+) -> str:
+    """How many tensors, and which: ``"3 of 9 tensors (a, b, c)"``.
+
+    Args:
+        names: The tensors.
+        total: Of how many. None: ``"3 tensors (a, b, c)"``.
+        limit: How many are named.
+    """
+    shown = [*names][:limit]
+    more = '' if len(names) <= limit else f', and {len(names) - limit} more'
+    of = '' if total is None else f'of {total} '
+    plural = '' if (total or len(names)) == 1 else 's'
+    return f'{len(names)} {of}tensor{plural} ({", ".join(shown)}{more})'

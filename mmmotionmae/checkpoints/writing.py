@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from ..compat import CheckpointError
-from ..fileio import complete_file
+from ..utils.errors import CheckpointError
+from ..utils.files import complete_file
+from .files import write_safetensors
 from .formats import FORMATS
-from .safetensors_file import write_safetensors
 from .specs import Checkpoint, RawCheckpoint
 
 # What the tensors lie under in a .pth file.

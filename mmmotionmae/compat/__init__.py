@@ -4,25 +4,23 @@
 Only these files know of defects in MMAction2 1.2, MMEngine 0.10 and PyTorch.
 Each function mends one of them, leaves everything alone where the defect is
 absent, and says when it can go. :func:`apply` runs them all; it is called
-once, by ``import mmmotionmae``, before ``mmaction.models`` is imported.
+once, by ``import mmmotionmae``, before ``mmaction.models`` is imported. How
+checkpoints are loaded is no defect but a choice: see ``checkpoints``.
 
 Two defects are mended by the version ranges in ``setup.cfg`` alone:
 ``importlib_metadata``, which MMAction2 imports but does not require, and
 NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
 """
 
-from . import configs, drawing, loading, packages, running, saving
-from .loading import CheckpointError, trust_checkpoints
+from . import drawing, packages, running, saving
 from .running import end_process, leave_process_group
 from .saving import to_plain
 
 __all__ = [
-    'CheckpointError',
     'apply',
     'end_process',
     'leave_process_group',
     'to_plain',
-    'trust_checkpoints',
 ]
 
 
@@ -33,9 +31,6 @@ def apply() -> None:
     packages.do_without_pkg_resources()
     saving.save_plain_checkpoints()
     saving.write_files_atomically()
-    loading.load_checkpoints_safely()
-    loading.load_weights_strictly()
-    configs.read_configs_in_checkpoints_safely()
     running.allow_amp_on_cpu()
     running.allow_launchers_on_cpu()
     running.allow_ddp_on_cpu()

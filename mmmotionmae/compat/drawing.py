@@ -5,7 +5,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from .once import once
+from ..utils.patching import once
+from ..utils.video_files import video_writer, write_gif
 
 
 @once
@@ -109,9 +110,6 @@ def write_videos_without_moviepy() -> None:
         if out_type not in ('gif', 'video'):
             add_video(self, name, frames, step, fps, out_type, **kwargs)
             return
-        # At call time, since that package imports this one.
-        from ..visualization.video import video_writer, write_gif
-
         path = Path(self._save_dir, name)
         frames = frames[..., ::-1]  # BGR, as read from a video file
         if out_type == 'gif':

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from .once import once
+from ..utils.patching import once
 
 
 @once

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from .once import once, warn
+from ..utils.patching import once, warn
 
 
 def to_plain(value: Any, path: str = 'checkpoint') -> Any:

@@ -1,5 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .robust_video_dataset import RobustVideoDataset, TooManyBadVideosError
+from ..utils.errors import TooManyBadVideosError
+from .robust_video_dataset import RobustVideoDataset
 from .sequences import (
     DAVISDataset,
     JHMDBDataset,

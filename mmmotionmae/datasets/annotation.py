@@ -5,6 +5,7 @@ import os
 import os.path as osp
 import re
 
+from ..utils.errors import AnnotationError
 from .readers import IMAGE_EXTENSIONS
 
 VIDEO_EXTENSIONS = (
@@ -23,10 +24,6 @@ VIDEO_EXTENSIONS = (
 )
 
 _NUMBER = re.compile(r'("?)(-?\d+)\1')  # a csv file may have quotes
-
-
-class AnnotationError(ValueError):
-    """A list of videos is not as it should be."""
 
 
 def find_videos(folder: str) -> list[str]:

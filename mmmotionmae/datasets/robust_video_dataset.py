@@ -8,7 +8,8 @@ from mmaction.datasets.base import BaseActionDataset
 from mmaction.registry import DATASETS
 from mmengine.logging import MMLogger
 
-from ..engine.samplers import SampleIndex
+from ..utils.errors import TooManyBadVideosError, VideoError, VideoTimeoutError
+from ..utils.seeding import SampleIndex
 from .annotation import (
     find_frame_folders,
     find_videos,
@@ -16,7 +17,6 @@ from .annotation import (
     read_video_list,
 )
 from .bad_videos import BadVideos
-from .readers import VideoError, VideoTimeoutError
 
 # These do not write into the frames that they are given, as Flip does. With
 # no others, several clips can be made of the same frames without copies.
@@ -33,10 +33,6 @@ _KEEP_FRAMES = {
     'Resize',
     'TubeMasking',
 }
-
-
-class TooManyBadVideosError(RuntimeError):
-    """So many videos are bad that something else must be wrong."""
 
 
 @DATASETS.register_module()

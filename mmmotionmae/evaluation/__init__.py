@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .masks import score_davis
+from ..utils.errors import ScoringError
+from .davis_scoring import score_davis
 from .metrics import DAVISMetric, PCKMetric, SequenceMetric, VIPMetric
-from .pool import ScoringError
 from .video_evaluator import VideoEvaluator
 
 __all__ = [

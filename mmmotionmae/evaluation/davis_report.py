@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..fileio import complete_file
+from ..utils.files import complete_file
+from .davis_scoring import MEASURES, SequenceScores, object_measures, summarize
 from .functional.davis import FloatArray, ObjectScores, Statistics
-from .masks import MEASURES, SequenceScores, object_measures, summarize
 
 
 def report_paths(out_dir: Path, split: str) -> tuple[Path, Path, Path]:

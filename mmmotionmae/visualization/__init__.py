@@ -12,6 +12,7 @@ from .reconstruction_sheet import (
     draw,
     draw_film,
     draw_sheet,
+    enlarge,
     reconstruction_rows,
     statistics_note,
 )
@@ -25,6 +26,7 @@ __all__ = [
     'draw_film',
     'draw_keypoints',
     'draw_sheet',
+    'enlarge',
     'heat_map',
     'overlay_mask',
     'reconstruct',

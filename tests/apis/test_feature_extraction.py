@@ -18,7 +18,7 @@ from video_files import encode, picture
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.features import extract_features, read_features
-from mmmotionmae.apis.features.inputs import ClipDataset
+from mmmotionmae.apis.features.clips import ClipDataset
 from mmmotionmae.apis.features.parts import FileSink
 from mmmotionmae.datasets.readers import open_video
 

@@ -14,13 +14,9 @@ from PIL import Image
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.inferencers import (
-    MotionMAEInferencer,
-    list_inputs,
-    loading,
-    steps,
-)
-from mmmotionmae.compat import CheckpointError
+from mmmotionmae.apis import pretrained as loading
+from mmmotionmae.apis.inferencer import MotionMAEInferencer, list_inputs, steps
+from mmmotionmae.utils.errors import CheckpointError
 
 # What the tensors of a tiny network do not tell.
 HINTS = dict(

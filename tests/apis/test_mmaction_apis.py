@@ -25,8 +25,9 @@ from mmengine.dataset import Compose
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmmotionmae.compat import CheckpointError, loading
-from mmmotionmae.visualization.video import video_writer
+from mmmotionmae.checkpoints import mmengine_loading as loading
+from mmmotionmae.utils.errors import CheckpointError
+from mmmotionmae.utils.video_files import video_writer
 
 CONFIG = (
     'configs/recognition/'

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmmotionmae.checkpoints.config_text import parse_config_text
+from mmmotionmae.checkpoints.metadata import parse_config_text
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(

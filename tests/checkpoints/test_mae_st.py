@@ -18,11 +18,11 @@ from foreign_networks import (
 )
 
 from mmmotionmae.checkpoints import (
-    CheckpointError,
     build_model,
     read_checkpoint,
     write_checkpoint,
 )
+from mmmotionmae.utils.errors import CheckpointError
 
 SEPARATE = pytest.mark.parametrize('separate', [True, False])
 HINTS = dict(num_heads=TINY.heads)

@@ -19,12 +19,12 @@ from foreign_networks import (
 )
 
 from mmmotionmae.checkpoints import (
-    CheckpointError,
     build_model,
     read_checkpoint,
     write_checkpoint,
 )
 from mmmotionmae.models.utils.tubelet import split_mask
+from mmmotionmae.utils.errors import CheckpointError
 
 VERSIONS = pytest.mark.parametrize('version', ['v1', 'v2'])
 
@@ -122,8 +122,9 @@ def test_loss_of_plain_pixels_is_theirs_too(tmp_path, monkeypatch):
     theirs = official_pretraining('v1', TINY)
     path = as_file(theirs, tmp_path / 'checkpoint.pth')
     checkpoint = read_checkpoint(path, **TINY.hints)
+    targets = dict(pixel=dict(type='PixelTarget', norm='none'))
     checkpoint = replace(
-        checkpoint, decoder=replace(checkpoint.decoder, pixel_norm='none')
+        checkpoint, decoder=replace(checkpoint.decoder, targets=targets)
     )
     frames, clip, mask = draw(TINY)
     loss = official_loss('v1', theirs, clip, mask, TINY, False, monkeypatch)

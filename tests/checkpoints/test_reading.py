@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 
 from mmmotionmae.apis import load_pretrained
 from mmmotionmae.checkpoints import (
-    CheckpointError,
     build_model,
     describe_checkpoint,
     read_checkpoint,
     read_raw,
     write_checkpoint,
 )
+from mmmotionmae.utils.errors import CheckpointError
 
 HINTS = dict(num_heads=2, decoder_num_heads=2, trained_img_size=32)
 
@@ -100,9 +100,10 @@ model = dict(
     model = build_model(
         read_checkpoint(write_checkpoint(checkpoint, tmp_path / 'b.pth'))
     )
-    assert model.head.norms == dict(pixel='none', motion='clip')
+    norms = {name: target.norm for name, target in model.targets.items()}
+    assert norms == dict(pixel='none', motion='clip')
     preprocessor = model.data_preprocessor
-    assert preprocessor.frame_difference.mode == 'absolute'
+    assert model.targets['motion'].mode == 'absolute'
     assert preprocessor.mean.flatten().tolist() == [1.0, 2.0, 3.0]
     assert model.backbone.blocks[0].attn.num_heads == 4
     assert model.backbone.norm.eps == 1e-5

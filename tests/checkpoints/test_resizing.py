@@ -5,11 +5,11 @@ from conftest import TINY_BACKBONE
 from mmaction.registry import MODELS
 
 from mmmotionmae.checkpoints import (
-    CheckpointError,
     build_model,
     read_checkpoint,
     resize_checkpoint,
 )
+from mmmotionmae.utils.errors import CheckpointError
 
 HINTS = dict(num_heads=2, decoder_num_heads=2, trained_img_size=32)
 

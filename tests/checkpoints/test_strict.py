@@ -13,8 +13,9 @@ from mmaction.structures import ActionDataSample
 from mmengine.runner import Runner, load_checkpoint
 from safetensors.torch import save_file
 
-from mmmotionmae.checkpoints import CheckpointError, load_strictly
+from mmmotionmae.checkpoints import load_strictly
 from mmmotionmae.checkpoints import strict as strict_loading
+from mmmotionmae.utils.errors import CheckpointError
 
 NUM_CLASSES = 5
 

@@ -25,7 +25,8 @@ from video_files import (
     write_hostile,
 )
 
-from mmmotionmae.datasets.readers import VideoError, open_video
+from mmmotionmae.datasets.readers import open_video
+from mmmotionmae.utils.errors import VideoError
 
 # What is wrong with the bad videos.
 REASONS = {

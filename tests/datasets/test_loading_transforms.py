@@ -11,13 +11,14 @@ from mmaction.registry import DATASETS, TRANSFORMS
 from mmcv.transforms import Compose
 from video_files import B_FRAMES, DECODERS, encode, picture
 
-from mmmotionmae.datasets.readers import FrameFolderReader, VideoError
+from mmmotionmae.datasets.readers import FrameFolderReader
 from mmmotionmae.datasets.transforms import (
     FormatClip,
     VideoDecode,
     VideoInit,
     loading,
 )
+from mmmotionmae.utils.errors import VideoError
 
 SAMPLES = [
     dict(clip_len=4, frame_interval=3),

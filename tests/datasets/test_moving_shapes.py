@@ -27,9 +27,9 @@ from mmmotionmae.datasets.moving_shapes import (
     sample_scene,
     sample_vos_scene,
     write_dataset,
-    write_video,
 )
 from mmmotionmae.datasets.sequences.masks import PALETTE
+from mmmotionmae.utils.video_files import write_video
 
 Array = npt.NDArray[Any]
 SMALL: dict[str, Any] = dict(

@@ -32,13 +32,12 @@ from mmmotionmae.datasets.readers import (
     READERS,
     FrameFolderReader,
     PyAVReader,
-    VideoError,
-    VideoTimeoutError,
     list_frames,
     open_video,
     pyav_reader,
 )
 from mmmotionmae.datasets.readers.base import Deadline
+from mmmotionmae.utils.errors import VideoError, VideoTimeoutError
 
 # Quarter turns, against the clock, that put a video upright.
 TURNS = {'turned_90.mp4': -1, 'turned_180.mp4': 2, 'turned_270.mp4': 1}

@@ -10,7 +10,7 @@ from mmaction.registry import DATASETS
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import COLLATE_FUNCTIONS
 
-from mmmotionmae.engine.samplers import SampleIndex
+from mmmotionmae.utils.seeding import SampleIndex
 
 DECODERS = dict(
     pyav=[dict(type='VideoInit', decoder='pyav'), dict(type='VideoDecode')],

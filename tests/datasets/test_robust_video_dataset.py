@@ -9,8 +9,8 @@ from mmaction.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.logging import MMLogger
 
-from mmmotionmae.datasets import RobustVideoDataset, TooManyBadVideosError
-from mmmotionmae.datasets.readers import VideoTimeoutError
+from mmmotionmae.datasets import RobustVideoDataset
+from mmmotionmae.utils.errors import TooManyBadVideosError, VideoTimeoutError
 
 DECODE = [
     dict(type='DecordInit'),

@@ -21,10 +21,13 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner, load_checkpoint
 from safetensors import safe_open
 
-from mmmotionmae.apis import launch
-from mmmotionmae.engine import backbone_file
-from mmmotionmae.engine.backbone_card import describe_data
-from mmmotionmae.engine.backbone_file import encoder_tensors, write_backbone
+from mmmotionmae.apis import runner as launch
+from mmmotionmae.engine import backbone_export as backbone_file
+from mmmotionmae.engine.backbone_export import (
+    describe_data,
+    encoder_tensors,
+    write_backbone,
+)
 
 DEMO = ROOT / 'configs/demo'
 PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'

@@ -24,7 +24,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.engine.prediction_parts import PartWriter, PredictionParts
+from mmmotionmae.utils.progress import PartWriter, PredictionParts
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = (

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmmotionmae.engine import SeededSampler
 from mmmotionmae.engine.hooks import SeedIterHook
-from mmmotionmae.engine.samplers import SampleIndex
+from mmmotionmae.utils.seeding import SampleIndex
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'

@@ -22,8 +22,8 @@ from mmengine.runner import Runner
 import mmmotionmae
 from mmmotionmae.apis import UsageError
 from mmmotionmae.datasets import moving_shapes
-from mmmotionmae.engine.result_card import hash_weights
 from mmmotionmae.models import LabelPropagation
+from mmmotionmae.utils.provenance import hash_weights
 
 spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools/test.py')
 TOOL = importlib.util.module_from_spec(spec)

@@ -13,12 +13,12 @@ from mmaction.structures import ActionDataSample
 from mmmotionmae.datasets.sequences import PALETTE, write_mask
 from mmmotionmae.engine import SequenceVisualizationHook
 from mmmotionmae.engine.hooks.sequence_visualization_hook import annotate
+from mmmotionmae.utils.video_files import video_writer
 from mmmotionmae.visualization import (
     draw_contours,
     draw_keypoints,
     overlay_mask,
 )
-from mmmotionmae.visualization.video import video_writer
 
 WHITE = (255, 255, 255)
 

@@ -13,19 +13,20 @@ from PIL import Image
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.datasets.sequences import write_mask
-from mmmotionmae.evaluation import ScoringError, score_davis
+from mmmotionmae.evaluation import score_davis
 from mmmotionmae.evaluation.davis_report import (
     format_table,
     list_oddities,
     write_report,
 )
-from mmmotionmae.evaluation.functional.davis import ObjectScores
-from mmmotionmae.evaluation.masks import (
+from mmmotionmae.evaluation.davis_scoring import (
     MEASURES,
     SequenceScores,
     resize_nearest,
     summarize,
 )
+from mmmotionmae.evaluation.functional.davis import ObjectScores
+from mmmotionmae.utils.errors import ScoringError
 
 TOOL = Path(__file__).parents[2] / 'tools/analysis/evaluate_davis.py'
 

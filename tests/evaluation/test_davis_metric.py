@@ -15,9 +15,10 @@ from mmengine.logging import MMLogger
 from PIL import Image
 
 from mmmotionmae.datasets.sequences import PALETTE, write_mask
-from mmmotionmae.evaluation import DAVISMetric, ScoringError, score_davis
-from mmmotionmae.evaluation.masks import MEASURES, summarize
-from mmmotionmae.evaluation.metrics.sequence_metric import complete_folder
+from mmmotionmae.evaluation import DAVISMetric, score_davis
+from mmmotionmae.evaluation.davis_scoring import MEASURES, summarize
+from mmmotionmae.utils.errors import ScoringError
+from mmmotionmae.utils.files import complete_folder
 
 NAMES = ['cat', 'dog/black', 'eel']
 

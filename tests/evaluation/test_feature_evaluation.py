@@ -22,13 +22,13 @@ from sklearn.model_selection import StratifiedKFold
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.features import Features, evaluate_features
-from mmmotionmae.apis.features.report import format_report
-from mmmotionmae.evaluation.functional.knn import knn_scores
-from mmmotionmae.evaluation.functional.linear_probe import linear_probe
-from mmmotionmae.evaluation.functional.top_k import (
+from mmmotionmae.apis.features.evaluation import format_report
+from mmmotionmae.evaluation.functional.accuracy import (
     describe_accuracy,
     top_k_hits,
 )
+from mmmotionmae.evaluation.functional.knn import knn_scores
+from mmmotionmae.evaluation.functional.linear_probe import linear_probe
 
 DINO_CHECKOUT = os.environ.get('DINO_CHECKOUT')
 FEW = dict(strengths=(0.001, 0.01, 0.1))

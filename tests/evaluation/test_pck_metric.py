@@ -5,7 +5,7 @@ import torch
 from mmaction.registry import METRICS, MODELS
 from mmaction.structures import ActionDataSample
 
-from mmmotionmae.evaluation import ScoringError
+from mmmotionmae.utils.errors import ScoringError
 
 
 @pytest.fixture

@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmmotionmae.evaluation.pool import (
-    ScoringError,
-    ScoringPool,
-    default_num_workers,
-)
+from mmmotionmae.utils.errors import ScoringError
+from mmmotionmae.utils.processes import ScoringPool, default_num_workers
 
 FORK = get_context('fork')
 

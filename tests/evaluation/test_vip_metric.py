@@ -4,7 +4,7 @@ import pytest
 from mmaction.registry import METRICS
 from PIL import Image
 
-from mmmotionmae.evaluation import ScoringError
+from mmmotionmae.utils.errors import ScoringError
 
 NAMES = ('000000000001', '000000000026')
 

@@ -10,7 +10,7 @@ from exported_models import MEAN, STD, encoder, recognizer
 from mmaction.registry import MODELS
 from torch import nn
 
-from mmmotionmae.export import ClipModel
+from mmmotionmae.apis.export import ClipModel
 
 
 @torch.no_grad()

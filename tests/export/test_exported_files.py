@@ -11,8 +11,8 @@ from exported_models import MEAN, STD, encoder, recognizer
 from torch import nn
 
 from mmmotionmae import __version__
-from mmmotionmae.export import export_model
-from mmmotionmae.export.program import load_program
+from mmmotionmae.apis.export import export_model
+from mmmotionmae.apis.export.file_formats import load_program
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')

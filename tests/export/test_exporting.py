@@ -10,9 +10,10 @@ import torch
 from exported_models import encoder, recognizer
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.export import ClipModel, export_model, exporting, onnx_file
-from mmmotionmae.export.check import largest_difference, open_onnx
-from mmmotionmae.export.program import make_program
+from mmmotionmae.apis.export import ClipModel, export_model, exporting
+from mmmotionmae.apis.export import file_formats as onnx_file
+from mmmotionmae.apis.export.exporting import largest_difference, open_onnx
+from mmmotionmae.apis.export.file_formats import make_program
 
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')

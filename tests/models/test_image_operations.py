@@ -5,7 +5,9 @@ import torch
 from mmengine.utils import digit_version
 from PIL import Image, ImageEnhance, ImageOps
 
-from mmmotionmae.models.data_preprocessors import image_operations as ops
+from mmmotionmae.models.data_preprocessors import (
+    rand_augment_operations as ops,
+)
 
 kornia = pytest.importorskip('kornia')
 

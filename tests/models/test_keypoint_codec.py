@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmaction.registry import TASK_UTILS
 
-from mmmotionmae.models.vos.keypoints import KeypointCodec, KeypointLabels
+from mmmotionmae.models.vos.keypoint_codec import KeypointCodec, KeypointLabels
 
 ORIGINAL, IMAGE, GRID = (240, 300), (320, 320), (20, 20)
 

@@ -11,7 +11,8 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from torch import nn
 
-from mmmotionmae.apis import UsageError, testing
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli import test_options as testing
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = (

@@ -6,7 +6,9 @@ import sys
 import pytest
 import torch
 
-from mmmotionmae.models.data_preprocessors import image_operations as ops
+from mmmotionmae.models.data_preprocessors import (
+    rand_augment_operations as ops,
+)
 from mmmotionmae.models.data_preprocessors.video_augmentation import (
     RandAugment,
     RandomErasing,

@@ -18,7 +18,8 @@ from mmmotionmae.datasets.annotation import (
     find_videos,
     read_video_list,
 )
-from mmmotionmae.datasets.readers import VideoError, list_frames, open_video
+from mmmotionmae.datasets.readers import list_frames, open_video
+from mmmotionmae.utils.errors import VideoError
 
 JPEG_QUALITY = 95
 

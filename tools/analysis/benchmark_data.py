@@ -45,7 +45,7 @@ from mmengine.registry import init_default_scope
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.datasets.readers import READERS
 
 # The memory check needs many samples, so they are small.

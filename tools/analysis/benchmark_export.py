@@ -33,9 +33,9 @@ from model_sizes import SIZES
 from torch import Tensor, nn
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
-from mmmotionmae.export import ClipModel, export_model
-from mmmotionmae.export.check import Run, open_onnx, open_program
+from mmmotionmae.apis.export import ClipModel, export_model
+from mmmotionmae.apis.export.exporting import Run, open_onnx, open_program
+from mmmotionmae.cli.arguments import run_tool
 
 OURS = 'FusedVisionTransformer'
 STOCK = 'stock MMAction2'

@@ -42,7 +42,7 @@ from model_timing import peak_tflops, time_in_turn
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -12,7 +12,7 @@ from typing import Any
 from benchmark_machine import origin_markdown
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 def count(text: str) -> int:

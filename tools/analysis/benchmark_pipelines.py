@@ -15,7 +15,7 @@ from mmaction.registry import DATASETS
 from mmengine.registry import FUNCTIONS
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.datasets.robust_video_dataset import TooManyBadVideosError
+from mmmotionmae.utils.errors import TooManyBadVideosError
 
 STAGES = ('open', 'decode', 'transform', 'collate')
 

@@ -30,7 +30,7 @@ from scaling_steps import Steps, measure
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -33,7 +33,7 @@ from testing_timing import measure
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -42,7 +42,7 @@ from training_setup import (
 )
 
 from mmmotionmae.apis import load_config
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 
 DEFAULT = (
     'configs/motionmae/motionmae_vit-base-p16_32xb64-16x2x1-amp-800e_'

@@ -38,7 +38,7 @@ from vos_whole import end_to_end, measure_memory
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 
 TASKS = ('dino', 'end-to-end', 'crw', 'scoring')
 SCORED_FRAMES = 20

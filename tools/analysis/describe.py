@@ -31,8 +31,8 @@ from mmengine.registry import init_default_scope
 
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import load_config
-from mmmotionmae.apis.command_line import run_tool
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.cli.arguments import run_tool
+from mmmotionmae.utils.files import complete_file
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

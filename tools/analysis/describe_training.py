@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.launch import clips_per_rank_and_step
+from mmmotionmae.apis.runner import clips_per_rank_and_step
 
 # Videos to train on; of UCF101 and HMDB51 those of split 1. Kinetics-400
 # shrinks: this is the copy of MMAction2 and VideoMAE. Each number is in

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool, whole
-from mmmotionmae.evaluation import ScoringError, score_davis
+from mmmotionmae.cli.arguments import run_tool, whole
+from mmmotionmae.evaluation import score_davis
 from mmmotionmae.evaluation.davis_report import (
     format_table,
     list_oddities,
     report_paths,
     write_report,
 )
+from mmmotionmae.utils.errors import ScoringError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

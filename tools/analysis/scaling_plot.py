@@ -9,7 +9,7 @@ from scaling_points import Case
 from scaling_report import Scaling
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 FORMATS = ('.png', '.svg')
 

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from training_report import Figures
 from training_setup import Setting, build_runner
 
-from mmmotionmae.apis.bad_data import explain_data_errors
+from mmmotionmae.cli.data_errors import explain_data_errors
 
 SIDES = ('loader', 'model', 'trainer')
 

@@ -14,7 +14,13 @@ from benchmark_clips import Source, extract_frames, generate
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from mmmotionmae.apis import UsageError, launch
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis import runner as runs
+from mmmotionmae.cli.train_options import (
+    check_train_data,
+    set_amp,
+    switch_off_validation,
+)
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,14 @@ def set_mixed_precision(cfg: Config, amp: str | None) -> None:
         amp: ``'bf16'``, ``'fp16'``, ``'off'``, or None: as it is.
 
     Raises:
-        UsageError: See :func:`launch.set_amp`.
+        UsageError: See :func:`set_amp`.
     """
     if amp == 'off':
         cfg.optim_wrapper.type = 'OptimWrapper'
         for key in ('dtype', 'loss_scale', 'use_fsdp'):
             cfg.optim_wrapper.pop(key, None)
     elif amp:
-        launch.set_amp(cfg, amp)
+        set_amp(cfg, amp)
 
 
 def without_side_effects(cfg: Config, work_dir: Path) -> None:
@@ -84,7 +90,7 @@ def without_side_effects(cfg: Config, work_dir: Path) -> None:
     cfg.log_level = 'WARNING'
     cfg.load_from = None
     cfg.resume = False
-    launch.switch_off_validation(cfg)
+    switch_off_validation(cfg)
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
     _drop_pretrained(cfg.get('model'))
 
@@ -192,6 +198,6 @@ def build_runner(cfg: Config) -> Runner:
     """
     # Runners of one name would share a log.
     cfg.experiment_name = f'benchmark_{uuid.uuid4().hex}'
-    runner = launch.build_runner(cfg)
-    launch.check_train_data(runner)
+    runner = runs.build_runner(cfg)
+    check_train_data(runner)
     return runner

@@ -23,8 +23,8 @@ from vos_setup import Setup, cells
 from vos_tasks import OURS, Step, Task
 
 from mmmotionmae.models import LabelPropagation
+from mmmotionmae.models.vos.affinity import Frame
 from mmmotionmae.models.vos.features import FrameFeatures, Video
-from mmmotionmae.models.vos.propagation import Frame
 
 ROOT = Path(__file__).parents[2]
 CRW_CONFIG = ROOT / 'configs' / '_base_' / 'vos' / 'davis2017_siammae.py'

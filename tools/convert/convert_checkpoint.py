@@ -6,20 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmmotionmae.apis.command_line import (
-    add_hint_arguments,
-    hints_of,
-    run_tool,
-)
 from mmmotionmae.checkpoints import (
     FORMATS,
     Checkpoint,
     describe_checkpoint,
     read_checkpoint,
     resize_checkpoint,
+    trust_checkpoints,
     write_checkpoint,
 )
-from mmmotionmae.compat import trust_checkpoints
+from mmmotionmae.cli.arguments import add_hint_arguments, hints_of, run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

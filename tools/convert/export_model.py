@@ -13,11 +13,10 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmmotionmae.apis import UsageError, load_config
-from mmmotionmae.apis.command_line import (
-    add_hint_arguments,
-    hints_of,
-    run_tool,
-)
+from mmmotionmae.apis.export import DTYPES, OUTPUTS, Exported, export_model
+from mmmotionmae.apis.export.clip_model import OF_CLASSIFIER
+from mmmotionmae.apis.export.exporting import check_target
+from mmmotionmae.apis.export.file_formats import DEFAULT_OPSET, OPSETS
 from mmmotionmae.checkpoints import (
     build_model,
     load_strictly,
@@ -25,10 +24,7 @@ from mmmotionmae.checkpoints import (
     read_raw,
     resize_checkpoint,
 )
-from mmmotionmae.export import DTYPES, OUTPUTS, Exported, export_model
-from mmmotionmae.export.clip_model import OF_CLASSIFIER
-from mmmotionmae.export.exporting import check_target
-from mmmotionmae.export.onnx_file import DEFAULT_OPSET, OPSETS
+from mmmotionmae.cli.arguments import add_hint_arguments, hints_of, run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.datasets.annotation import (
     find_frame_folders,
     find_videos,
@@ -21,7 +21,7 @@ from mmmotionmae.datasets.annotation import (
     read_video_list,
 )
 from mmmotionmae.datasets.readers import list_frames
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 class Entry(NamedTuple):

@@ -16,12 +16,7 @@ from typing import NamedTuple, TextIO
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import whole
-from mmmotionmae.apis.video_jobs import (
-    add_job_arguments,
-    run_job_tool,
-    run_jobs,
-)
+from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
 from mmmotionmae.datasets.annotation import (
     find_videos,
     read_frame_list,
@@ -30,11 +25,12 @@ from mmmotionmae.datasets.annotation import (
 from mmmotionmae.datasets.readers import (
     READERS,
     FrameFolderReader,
-    VideoError,
     VideoReader,
     open_video,
 )
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.files import complete_file
+from mmmotionmae.utils.processes import run_jobs
 
 
 class Video(NamedTuple):

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.datasets.annotation import find_videos
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 class Clip(NamedTuple):

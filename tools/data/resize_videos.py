@@ -25,15 +25,12 @@ from av.video.reformatter import (
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import whole
-from mmmotionmae.apis.video_jobs import (
-    add_job_arguments,
-    run_job_tool,
-    run_jobs,
-)
+from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
 from mmmotionmae.datasets.annotation import find_videos
-from mmmotionmae.datasets.readers import PyAVReader, VideoError
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.datasets.readers import PyAVReader
+from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.files import complete_file
+from mmmotionmae.utils.processes import run_jobs
 
 PRESETS = (
     'ultrafast superfast veryfast faster fast medium slow slower veryslow'

@@ -13,12 +13,12 @@ import numpy as np
 from build_file_list import write_lines
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.command_line import run_tool
+from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.datasets.annotation import (
     read_frame_list,
     read_video_list,
 )
-from mmmotionmae.fileio import complete_file
+from mmmotionmae.utils.files import complete_file
 
 
 class Entry(NamedTuple):

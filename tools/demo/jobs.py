@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmmotionmae.apis.tool_runs import last_lines
+from mmmotionmae.cli.splits import last_lines
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""k nearest neighbours and linear probes on features of files."""
+"""Evaluation of features by k-NN and linear probe, and its report."""
 
 import json
 import os
@@ -10,22 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UsageError
+from ...evaluation.functional.accuracy import describe_accuracy
 from ...evaluation.functional.linear_probe import STRENGTHS
-from ...evaluation.functional.top_k import describe_accuracy
-from ...fileio import complete_file
+from ...utils.errors import UsageError
+from ...utils.files import complete_file
 from ...version import __version__
 from .classifiers import (
     METHODS,
     NEIGHBOURS,
+    FeatureTable,
+    check_pair,
     make_splits,
     name_splits,
+    read_table,
     run_knn,
     run_linear,
     tested_rows,
 )
 from .files import Features
-from .tables import FeatureTable, check_pair, read_table
 
 
 def evaluate_features(
@@ -222,3 +224,56 @@ def _versions() -> dict[str, str]:
     import sklearn
 
     return dict({'scikit-learn': sklearn.__version__}, mmmotionmae=__version__)
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The results of :func:`evaluate_features` as a table, and the notes."""
+    rows = [('block', 'classifier', 'top-1 (95 %)', 'top-5 (95 %)', 'classes')]
+    for result in report['results']:
+        block = result['block']
+        rows.append(
+            (
+                '' if block is None else str(block),
+                _classifier(result),
+                _share(result, 'top1'),
+                _share(result, 'top5') if 'top5' in result else '',
+                f'{100 * result["mean_class"]:.1f}',
+            )
+        )
+    columns = [
+        [row[i] for row in rows]
+        for i in range(len(rows[0]))
+        if any(row[i] for row in rows[1:])
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        '  '.join(
+            cell.ljust(width)
+            for cell, width in zip(cells, widths, strict=True)
+        ).rstrip()
+        for cells in zip(*columns, strict=True)
+    ]
+    lines.insert(1, '-' * max(map(len, lines)))
+    train, test = report['train'], report['test']
+    text = f'{train["videos"]} videos of {report["settings"]["classes"]}'
+    if test is None:
+        text += f' classes, {report["settings"]["splits"]}'
+    else:
+        text += f' classes to learn from, {test["videos"]} to test on'
+    notes = [f'note: {note}' for note in report['notes']]
+    return '\n'.join([text, '', *lines, *notes])
+
+
+def _classifier(result: dict[str, Any]) -> str:
+    if result['method'] == 'knn':
+        return f'k-NN, k={result["neighbours"]}'
+    first, last = result['strengths'][0], result['strengths'][-1]
+    text = f'{first:g}' if first == last else f'{first:g} to {last:g}'
+    return f'linear, C={text}'
+
+
+def _share(result: dict[str, Any], name: str) -> str:
+    share, low, high = (
+        100 * result[key] for key in (name, f'{name}_low', f'{name}_high')
+    )
+    return f'{share:.1f} ({low:.1f} to {high:.1f})'

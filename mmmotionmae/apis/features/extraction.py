@@ -11,20 +11,19 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
-from ...engine.result_card import find_differences
-from ...errors import UsageError
 from ...models.utils.vit_features import trained_grid, tubelet_of
-from .card import make_card
-from .encoder import ClipEncoder, FeatureSettings
+from ...utils.errors import UsageError
+from ...utils.provenance import find_differences
+from .clips import ClipDataset, open_inputs
+from .encoder import ClipEncoder, FeatureSettings, find_encoder
 from .files import (
     Features,
     check_suffix,
+    make_card,
     read_features,
     write_features,
 )
-from .inputs import ClipDataset, open_inputs
 from .loading import fill
-from .model import find_encoder
 from .parts import FeatureSink, FileSink, MemorySink
 
 

@@ -1,19 +1,29 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Files of features: .npy with a .json beside it, or .h5.
+"""Files of features, with a card: .npy with a .json beside it, or .h5.
 
 Shapes: N videos; a row is the feature of a video, of any shape.
 """
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import UsageError
-from ...fileio import complete_file
+from ...utils.errors import UsageError
+from ...utils.files import complete_file
+from ...utils.provenance import (
+    as_read,
+    circumstances,
+    find_differences,
+    hash_file,
+    hash_weights,
+)
+from .clips import ClipDataset
+from .encoder import ClipEncoder, Encoder
 
 SUFFIXES = ('.npy', '.h5')
 _COPY_BYTES = 2**24  # at a time, from one file to another
@@ -195,3 +205,58 @@ _WRITERS: dict[str, Callable[[Path, Path, Features], None]] = {
     '.npy': _write_npy,
     '.h5': _write_h5,
 }
+
+
+def make_card(
+    model: Any,
+    encoder: Encoder,
+    encode: ClipEncoder,
+    clips: dict[str, Any],
+    dataset: ClipDataset,
+) -> dict[str, Any]:
+    """What makes the features of a list of videos.
+
+    Args:
+        model: What the user gave: a path is noted.
+        encoder: For its normalisation.
+        encode: For its weights and settings.
+        clips: Arguments of :func:`make_pipeline`.
+        dataset: The videos.
+
+    Returns:
+        A dict for JSON of the form of :func:`utils.provenance.make_card`.
+    """
+    source = os.fspath(model) if isinstance(model, (str, Path)) else None
+    pixels = dict(mean=encoder.mean, std=encoder.std, to_rgb=encoder.to_rgb)
+    card = dict(
+        fingerprint=dict(
+            weights=hash_weights(encode.vit),
+            encoder=encode.describe(),
+            features=asdict(encode.settings),
+            clips=clips | pixels,
+            videos=dict(number=len(dataset), sha256=dataset.digest()),
+        ),
+        checkpoint=dict(path=source, sha256=hash_file(source)),
+        device=encode.device.type,
+        **circumstances(seed=None),  # nothing is random
+    )
+    return as_read(card)
+
+
+def compare_kinds(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Why features of cards are not of one kind; empty if they are.
+
+    They may be of different videos and blocks, and, where views are averaged,
+    of a different number of views.
+    """
+    return find_differences(_kind(old), _kind(new))
+
+
+def _kind(card: dict[str, Any]) -> dict[str, Any]:
+    fingerprint = dict(card['fingerprint'], videos=None)
+    fingerprint['features'] = dict(fingerprint['features'], block=None)
+    if fingerprint['features']['views'] == 'mean':
+        fingerprint['clips'] = dict(
+            fingerprint['clips'], num_clips=None, num_crops=None
+        )
+    return dict(card, fingerprint=fingerprint)

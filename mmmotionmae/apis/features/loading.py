@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Loading videos in processes that a video may crash."""
 
-import re
 import time
 from collections.abc import Collection, Iterator
 
@@ -10,13 +9,12 @@ import numpy as np
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ...errors import UsageError
+from ...utils.errors import UsageError
+from ...utils.processes import find_loader_death
+from .clips import ClipDataset
 from .encoder import ClipEncoder
-from .inputs import ClipDataset
 from .parts import FeatureSink
 
-# What PyTorch says when a process of a loader has died.
-_DEATH = re.compile(r'DataLoader worker \(pid')
 _PATIENCE = 2.0  # seconds until the system knows that a process has died
 
 
@@ -83,7 +81,7 @@ def videos_died_of(
         Their names, with the reason; empty if the error is another one.
     """
     reason = 'its loader process died: the decoder crashed, or memory ran out'
-    if isinstance(error, RuntimeError) and not _DEATH.search(str(error)):
+    if isinstance(error, RuntimeError) and find_loader_death(error) is None:
         return {}
     end = time.monotonic() + _PATIENCE
     found: dict[str, str] = {}

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...engine.result_card import find_differences
-from ...errors import UsageError
+from ...utils.errors import UsageError
+from ...utils.provenance import find_differences
 
 
 class FeatureSink(ABC):

@@ -8,14 +8,14 @@ from math import isqrt
 
 from torch import Tensor
 
-from ...compat import CheckpointError
-from ..messages import list_names
+from ...utils.errors import CheckpointError
 from ..specs import (
     Checkpoint,
     EncoderSpec,
     Hints,
     RawCheckpoint,
     is_position_table,
+    list_names,
 )
 
 # Widths of the models in use, whose heads no tensor tells: ViT-S, B, L, H, g,

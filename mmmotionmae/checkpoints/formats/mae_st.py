@@ -4,7 +4,7 @@
 from dataclasses import replace
 from math import isqrt
 
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError
 from ..specs import Checkpoint, Hints, RawCheckpoint
 from .base import (
     Format,

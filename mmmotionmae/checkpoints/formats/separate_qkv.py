@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...compat import CheckpointError
+from ...utils.errors import CheckpointError
 from ..specs import RawCheckpoint
 
 Layers = tuple[str, str, str]

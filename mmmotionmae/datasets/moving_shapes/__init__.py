@@ -8,7 +8,8 @@ motions themselves: rotation never uses the disc, and in ``approach`` and
 ``recede`` the size is distributed alike only at the middle of the video.
 """
 
-from .files import write_dataset, write_video
+from ...utils.video_files import write_video
+from .files import write_dataset
 from .scenes import (
     DIRECTIONS,
     MOTIONS,

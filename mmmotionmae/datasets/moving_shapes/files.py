@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ...fileio import complete_file
+from ...utils.files import complete_file
+from ...utils.video_files import write_video
 from ..sequences.masks import write_mask
 from .scenes import (
     DIRECTIONS,
@@ -28,61 +28,6 @@ from .scenes import (
 _SPLITS = {'pretrain': 0, 'train': 1, 'val': 2, 'davis': 3}  # seed words
 _VERSION = 1  # raise when the same arguments give other pixels
 _WAY_OUT = 'choose another folder or delete this one'
-
-
-def write_video(
-    path: str | os.PathLike[str],
-    frames: UInt8Array,
-    fps: int = 12,
-    crf: int = 18,
-) -> None:
-    """Encode frames as an H.264 mp4 file (yuv420p, intra frames only).
-
-    The file appears under its name only once it is complete. Missing parent
-    folders are made.
-
-    Args:
-        path: File to write, replaced if it exists.
-        frames: RGB, uint8 (T, H, W, 3).
-        fps: Frames per second.
-        crf: Constant rate factor of x264, 0 (lossless) to 51.
-
-    Raises:
-        ValueError: Wrong shape or dtype, no frames, or an odd side.
-    """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-        raise ValueError(
-            'frames must be uint8 (T, H, W, 3), got '
-            f'{frames.dtype} {frames.shape}'
-        )
-    num_frames, height, width = frames.shape[:3]
-    if not num_frames or not height or not width or height % 2 or width % 2:
-        raise ValueError(
-            'yuv420p video needs at least one frame and even '
-            f'sides, got {num_frames} of {width}x{height}'
-        )
-    with complete_file(Path(path)) as temporary:
-        with av.open(str(temporary), 'w', format='mp4') as container:
-            # Intra frames only (g=1): the residue that an object leaves behind
-            # in predicted frames tells its direction, and with B-frames x264
-            # codes a video this small differently from run to run.
-            stream = container.add_stream(
-                'libx264',
-                rate=fps,
-                width=width,
-                height=height,
-                pix_fmt='yuv420p',
-                options={
-                    'crf': str(crf),
-                    'g': '1',
-                    'preset': 'veryfast',
-                    'threads': '1',
-                },
-            )
-            for frame in frames:
-                picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode(None))
 
 
 def _write_davis(

@@ -3,7 +3,8 @@
 
 import os
 
-from .base import VideoError, VideoReader, VideoTimeoutError
+from ...utils.errors import VideoError, VideoTimeoutError
+from .base import VideoReader
 from .decord_reader import DecordReader
 from .frame_folder import IMAGE_EXTENSIONS, FrameFolderReader, list_frames
 from .opencv_reader import OpenCVReader

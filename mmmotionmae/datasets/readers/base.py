@@ -8,15 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...utils.errors import VideoError, VideoTimeoutError
+
 Frame = npt.NDArray[np.uint8]
-
-
-class VideoError(RuntimeError):
-    """A video cannot be read; the message is the reason, without the name."""
-
-
-class VideoTimeoutError(VideoError):
-    """Reading a video has taken too long."""
 
 
 class Deadline:

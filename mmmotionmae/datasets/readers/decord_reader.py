@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .base import Frame, VideoError, VideoReader
+from ...utils.errors import VideoError
+from .base import Frame, VideoReader
 from .pyav_reader import PyAVReader
 
 _CHUNK = 32  # frames decoded at a time

@@ -1,13 +1,14 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import os
 import os.path as osp
-import re
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
-from .base import Frame, VideoError, VideoReader
+from ...utils.errors import VideoError
+from ...utils.files import by_number
+from .base import Frame, VideoReader
 
 # Older than 4.11, OpenCV decodes to BGR only.
 _RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)
@@ -22,13 +23,7 @@ def list_frames(folder: str) -> list[str]:
         for name in os.listdir(folder)
         if name.lower().endswith(IMAGE_EXTENSIONS)
     ]
-    return sorted(
-        names,
-        key=lambda name: [
-            (0, int(part), '') if part.isdecimal() else (1, 0, part)
-            for part in re.split(r'(\d+)', name)
-        ],
-    )
+    return sorted(names, key=by_number)
 
 
 class FrameFolderReader(VideoReader):

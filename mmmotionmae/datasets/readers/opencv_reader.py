@@ -3,7 +3,8 @@ from collections.abc import Iterator
 
 import cv2
 
-from .base import Frame, VideoError, VideoReader
+from ...utils.errors import VideoError
+from .base import Frame, VideoReader
 from .pyav_reader import PyAVReader
 
 _TURN = {

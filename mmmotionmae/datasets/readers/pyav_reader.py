@@ -11,7 +11,8 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
-from .base import Deadline, Frame, VideoError, VideoReader
+from ...utils.errors import VideoError
+from .base import Deadline, Frame, VideoReader
 
 
 class PacketIndex:

@@ -1,6 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from ...utils.errors import MaskError, SequenceError
 from .davis_dataset import DAVISDataset
-from .errors import MaskError, SequenceError
 from .jhmdb_dataset import JHMDBDataset
 from .masks import (
     PALETTE,

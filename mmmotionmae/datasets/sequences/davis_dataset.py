@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from mmaction.registry import DATASETS
 
+from ...utils.errors import MaskError, SequenceError
 from ..readers import IMAGE_EXTENSIONS
-from .errors import MaskError, SequenceError
 from .masks import is_binary_mask, object_ids, read_mask
 from .sequence_dataset import SequenceDataset, list_files
 

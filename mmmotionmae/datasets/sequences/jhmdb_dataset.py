@@ -10,7 +10,7 @@ from mmaction.registry import DATASETS
 from mmengine.logging import MMLogger
 from scipy.io import loadmat
 
-from .errors import SequenceError
+from ...utils.errors import SequenceError
 from .sequence_dataset import SequenceDataset, list_files
 
 NUM_JOINTS = 15

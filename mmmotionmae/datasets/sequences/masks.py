@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...fileio import complete_file
-from .errors import MaskError
+from ...utils.errors import MaskError
+from ...utils.files import complete_file
 
 UInt8Array = npt.NDArray[np.uint8]
 

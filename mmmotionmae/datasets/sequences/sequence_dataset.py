@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import os
 import os.path as osp
-import re
 from abc import ABCMeta, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,7 +10,8 @@ from typing import Any
 from mmaction.structures import ActionDataSample
 from mmengine.dataset import BaseDataset
 
-from .errors import SequenceError
+from ...utils.errors import SequenceError
+from ...utils.files import by_number
 
 
 def list_files(folder: str, extensions: tuple[str, ...]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def list_files(folder: str, extensions: tuple[str, ...]) -> dict[str, str]:
                     )
                 names.append(name)
     files: dict[str, str] = {}
-    for name in sorted(names, key=_by_number):
+    for name in sorted(names, key=by_number):
         path = osp.join(folder, name)
         if files.setdefault(Path(name).stem, path) != path:
             raise SequenceError(
@@ -53,11 +53,6 @@ def list_files(folder: str, extensions: tuple[str, ...]) -> dict[str, str]:
                 'the extension: which is it?'
             )
     return files
-
-
-def _by_number(name: str) -> tuple[list[str | int], str]:
-    parts = re.split(r'(\d+)', name)  # every second one is a number
-    return [int(p) if i % 2 else p for i, p in enumerate(parts)], name
 
 
 class SequenceDataset(BaseDataset, metaclass=ABCMeta):

@@ -7,8 +7,8 @@ from typing import Any
 
 from mmaction.registry import DATASETS
 
+from ...utils.errors import SequenceError
 from ..readers import IMAGE_EXTENSIONS
-from .errors import SequenceError
 from .sequence_dataset import SequenceDataset, list_files
 
 

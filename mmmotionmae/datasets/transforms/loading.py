@@ -3,7 +3,8 @@ import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from ..readers import FrameFolderReader, VideoError, VideoReader, open_video
+from ...utils.errors import VideoError
+from ..readers import FrameFolderReader, VideoReader, open_video
 
 
 @TRANSFORMS.register_module()

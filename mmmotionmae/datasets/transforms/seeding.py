@@ -1,10 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import random
 
-import numpy as np
-import torch
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+
+from ...utils.seeding import seed_generators
 
 
 @TRANSFORMS.register_module()
@@ -29,11 +28,7 @@ class SeedSample(BaseTransform):
                 "SeedSample needs sampler=dict(type='SeededSampler') in "
                 'the data loader.'
             )
-        random.seed(seed)
-        np.random.seed(seed)
-        # Not `torch.manual_seed`, which also keeps a stack trace for each
-        # device that is not in use: three quarters of a small clip's time.
-        torch.default_generator.manual_seed(seed)
+        seed_generators(seed)
         return results
 
     def __repr__(self) -> str:

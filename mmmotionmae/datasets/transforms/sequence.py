@@ -9,7 +9,7 @@ from mmaction.registry import TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmcv.transforms import BaseTransform
 
-from ..sequences.errors import MaskError, SequenceError
+from ...utils.errors import MaskError, SequenceError
 from ..sequences.masks import read_mask
 
 # Masks are not rotated as the EXIF data of a frame may ask for.

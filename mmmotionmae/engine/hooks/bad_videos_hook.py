@@ -8,7 +8,7 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ...fileio import complete_file
+from ...utils.files import complete_file
 
 FILENAME = 'bad_videos.txt'
 

@@ -13,9 +13,16 @@ from mmengine.dist import (
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
 
-from ..backbone_card import describe_data, find_origin, make_backbone_card
-from ..backbone_file import FORMATS, PREFIX, encoder_tensors, write_backbone
-from ..result_card import as_read, hash_tensors, unwrap
+from ...utils.provenance import as_read, hash_tensors, unwrap
+from ..backbone_export import (
+    FORMATS,
+    PREFIX,
+    describe_data,
+    encoder_tensors,
+    find_origin,
+    make_backbone_card,
+    write_backbone,
+)
 from .bad_videos_hook import robust_datasets
 
 INFO = 'export_backbone'  # in the message hub, and so in checkpoints

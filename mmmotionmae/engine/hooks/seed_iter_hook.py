@@ -1,12 +1,12 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import random
 from typing import Any
 
-import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+
+from ...utils.seeding import make_seed, seed_generators
 
 
 @HOOKS.register_module()
@@ -24,10 +24,7 @@ class SeedIterHook(Hook):
         self, runner: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Seed ``random``, NumPy and torch, on every device."""
-        words = (runner.seed % 2**32, get_rank(), runner.iter)
-        seed = int(np.random.SeedSequence(words).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)
+        seed = make_seed(runner.seed % 2**32, get_rank(), runner.iter)
+        seed_generators(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)

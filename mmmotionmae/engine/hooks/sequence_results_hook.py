@@ -14,9 +14,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from ...errors import UsageError
-from ...fileio import complete_file, set_aside
-from ..result_card import find_differences, make_card, unwrap
+from ...utils.errors import UsageError
+from ...utils.files import complete_file, set_aside
+from ...utils.provenance import find_differences, make_card, unwrap
 
 CARD = 'card.json'
 

@@ -13,9 +13,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ...datasets.sequences.masks import read_mask
-from ...errors import UsageError
 from ...evaluation.functional.davis import region_similarity
-from ...fileio import complete_file
+from ...utils.errors import UsageError
+from ...utils.files import complete_file
+from ...utils.video_files import video_writer
 from ...visualization.overlay import (
     WHITE,
     add_caption,
@@ -24,7 +25,6 @@ from ...visualization.overlay import (
     draw_keypoints,
     overlay_mask,
 )
-from ...visualization.video import video_writer
 
 UInt8Array = npt.NDArray[np.uint8]
 # What is drawn on one frame: a mask (H, W) of ids, or keypoints (K, 2).

@@ -8,7 +8,7 @@ from mmengine.device import get_device
 from mmengine.runner import TestLoop
 from torch import nn
 
-from ..result_card import unwrap
+from ...utils.provenance import unwrap
 
 _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 

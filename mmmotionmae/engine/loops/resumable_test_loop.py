@@ -9,14 +9,10 @@ from typing import Any
 from mmaction.registry import LOOPS
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 
-from ...errors import UsageError
+from ...utils.errors import DifferentResultsError, UsageError
+from ...utils.progress import PartWriter, PredictionParts
+from ...utils.provenance import make_card
 from ..hooks.bad_videos_hook import robust_datasets
-from ..prediction_parts import (
-    DifferentResultsError,
-    PartWriter,
-    PredictionParts,
-)
-from ..result_card import make_card
 from .amp_test_loop import AmpTestLoop
 
 

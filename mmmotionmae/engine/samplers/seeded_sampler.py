@@ -1,31 +1,10 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
 from mmaction.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 
-
-class SampleIndex(int):
-    """The index of a sample, and the seed of its random draws.
-
-    An ``int`` in every respect, so that any dataset takes it.
-
-    Attributes:
-        seed (int): In [0, 2**32).
-    """
-
-    seed: int
-
-    def __new__(cls, index: int, seed: int) -> 'SampleIndex':
-        """Attach the seed."""
-        self = super().__new__(cls, index)
-        self.seed = seed
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SampleIndex, (int(self), self.seed)
+from ...utils.seeding import SampleIndex, make_seed
 
 
 @DATA_SAMPLERS.register_module()
@@ -39,6 +18,5 @@ class SeededSampler(DefaultSampler):
     def __iter__(self) -> Iterator[SampleIndex]:
         """Iterate over the indices of this rank."""
         for index in super().__iter__():
-            words = (self.seed % 2**32, self.epoch, index)
-            seed = np.random.SeedSequence(words).generate_state(1)[0]
-            yield SampleIndex(index, int(seed))
+            seed = make_seed(self.seed % 2**32, self.epoch, index)
+            yield SampleIndex(index, seed)

@@ -11,8 +11,8 @@ from mmaction.evaluation import AccMetric, ConfusionMatrix
 from mmaction.registry import METRICS
 from mmengine.logging import MMLogger, print_log
 
-from ...fileio import complete_file, set_aside
-from ..functional.confidence import wilson_interval
+from ...utils.files import complete_file, set_aside
+from ..functional.accuracy import wilson_interval
 
 FILENAME = 'per_class.csv'
 COLUMNS = (

@@ -6,7 +6,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.fileio import dump
 from mmengine.logging import print_log
 
-from ...fileio import complete_file
+from ...utils.files import complete_file
 
 
 @METRICS.register_module()

@@ -8,8 +8,8 @@ from mmaction.registry import METRICS
 from mmengine.logging import print_log
 
 from ..davis_report import format_table, list_oddities, write_report
-from ..masks import MaskFiles, SequenceScores, score_masks, summarize
-from .mask_metric import MaskMetric
+from ..davis_scoring import MaskFiles, SequenceScores, score_masks, summarize
+from .sequence_metric import MaskMetric
 
 
 @METRICS.register_module()

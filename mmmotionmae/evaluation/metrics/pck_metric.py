@@ -10,7 +10,7 @@ from mmengine.dist import get_rank
 from mmengine.logging import print_log
 
 from ...datasets.sequences import JHMDBDataset
-from ...fileio import complete_file
+from ...utils.files import complete_file
 from ..functional.pck import normalized_distances, pck
 from .sequence_metric import SequenceMetric
 

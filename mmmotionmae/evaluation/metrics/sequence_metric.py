@@ -1,16 +1,16 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+
 import os
-import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
 
-from ..pool import ScoringPool, default_num_workers
+from ...datasets.sequences import write_mask
+from ...utils.files import complete_folder
+from ...utils.processes import ScoringPool, default_num_workers
 
 
 class SequenceMetric(BaseMetric):
@@ -122,27 +122,33 @@ class SequenceMetric(BaseMetric):
         return self.out_dir
 
 
-@contextmanager
-def complete_folder(path: Path) -> Iterator[Path]:
-    """Let a folder appear under its name only once it is complete.
+class MaskMetric(SequenceMetric):
+    """Base of metrics of masks: ``masks/<sequence>/<frame>.png``."""
 
-    Args:
-        path: The folder, replaced if it exists. Missing parent folders are
-            made.
+    def mask_folder(self, sequence: str) -> Path:
+        """Where the masks of a sequence are."""
+        return self.folder() / 'masks' / sequence
 
-    Yields:
-        A folder to write into. It is renamed at the end, or removed after an
-        error.
-    """
-    # In distributed tests two ranks may have the same sequence.
-    temporary = path.with_name(f'{path.name}.rank{get_rank()}.tmp')
-    shutil.rmtree(temporary, ignore_errors=True)
-    new, old = temporary / 'new', temporary / 'old'
-    new.mkdir(parents=True)
-    try:
-        yield new
-        with suppress(FileNotFoundError):
-            path.rename(old)
-        new.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    def is_finished(self, sequence: str) -> bool:
+        """Whether the masks of a sequence are complete on disk."""
+        return any(self.mask_folder(sequence).glob('*.png'))
+
+    def save(self, sample: dict) -> None:
+        """Write the masks of all frames, the first one too.
+
+        Args:
+            sample: Has ``pred_masks``, uint8 (T, H, W), and ``frame_names``.
+
+        Raises:
+            ValueError: If there is not one mask for each frame.
+        """
+        sequence, names = sample['sequence'], sample['frame_names']
+        masks = sample['pred_masks']
+        if len(masks) != len(names):
+            raise ValueError(
+                f'{sequence} has {len(names)} frames, but the model has '
+                f'predicted {len(masks)} masks.'
+            )
+        with complete_folder(self.mask_folder(sequence)) as folder:
+            for name, mask in zip(names, masks, strict=True):
+                write_mask(folder / f'{name}.png', mask)

@@ -9,16 +9,13 @@ from mmaction.registry import METRICS
 from mmengine.logging import print_log
 from PIL import Image
 
-from ...datasets.sequences import (
-    MaskError,
-    VIPDataset,
-    read_mask,
-)
+from ...datasets.sequences import VIPDataset, read_mask
+from ...utils.errors import MaskError
 from ..functional.semantic_segmentation import (
     confusion_matrix,
     segmentation_scores,
 )
-from .mask_metric import MaskMetric
+from .sequence_metric import MaskMetric
 
 CLASSES = VIPDataset.METAINFO['classes']
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from . import image_operations as ops
+from . import rand_augment_operations as ops
 
 _MAX_MAGNITUDE = 10
 

@@ -8,6 +8,7 @@ understood.
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from inspect import isclass
 from typing import Any
 
 from mmaction.registry import MODELS
@@ -106,11 +107,23 @@ def build_targets(
     Args:
         configs: What :func:`resolve_targets` returns.
         **size: ``channels``, ``tubelet_size`` and ``patch_size``.
+
+    Raises:
+        TypeError: If one is no :class:`ReconstructionTarget`.
     """
-    return {
-        name: MODELS.build(dict(cfg), default_args=dict(name=name, **size))
-        for name, cfg in configs.items()
-    }
+    result = {}
+    for name, cfg in configs.items():
+        kind = cfg['type']
+        kind = MODELS.get(kind) if isinstance(kind, str) else kind
+        if not (isclass(kind) and issubclass(kind, ReconstructionTarget)):
+            raise TypeError(
+                f'targets.{name} must be a ReconstructionTarget, not '
+                f'{cfg["type"]!r}.'
+            )
+        result[name] = MODELS.build(
+            dict(cfg, type=kind), default_args=dict(name=name, **size)
+        )
+    return result
 
 
 def as_targets(

@@ -1,10 +1,10 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .affinity import Propagation
 from .baselines import CopyFirstMask, GridOracle
 from .features import ViTFeatures
-from .keypoints import KeypointCodec
+from .keypoint_codec import KeypointCodec
 from .label_propagation import LabelPropagation
-from .propagation import Propagation
-from .segmentation import SegmentationCodec
+from .segmentation_codec import SegmentationCodec
 
 __all__ = [
     'CopyFirstMask',

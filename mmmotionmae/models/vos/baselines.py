@@ -10,7 +10,7 @@ from mmaction.registry import MODELS, TASK_UTILS
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
-from .sequence_model import SequenceModel
+from .base import SequenceModel
 
 
 @MODELS.register_module()

@@ -18,9 +18,9 @@ from mmaction.structures import ActionDataSample
 from torch import Tensor
 
 from ..backbones import find_encoder, video_vit_of
+from .affinity import Frame, Propagation
+from .base import SequenceModel
 from .features import FrameFeatures, MapFeatures, ViTFeatures
-from .propagation import Frame, Propagation
-from .sequence_model import SequenceModel
 
 
 @MODELS.register_module()

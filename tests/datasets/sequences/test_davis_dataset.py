@@ -8,12 +8,8 @@ import pytest
 from mmaction.registry import DATASETS
 
 from mmmotionmae.datasets import DAVISDataset, moving_shapes
-from mmmotionmae.datasets.sequences import (
-    MaskError,
-    SequenceError,
-    list_files,
-    write_mask,
-)
+from mmmotionmae.datasets.sequences import list_files, write_mask
+from mmmotionmae.utils.errors import MaskError, SequenceError
 
 PIPELINE = [
     dict(type='LoadSequence', size=(32, 48)),

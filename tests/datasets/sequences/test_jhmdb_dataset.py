@@ -6,7 +6,8 @@ from mmengine.logging import MMLogger
 from PIL import Image
 from scipy.io import savemat
 
-from mmmotionmae.datasets.sequences import JHMDBDataset, SequenceError
+from mmmotionmae.datasets.sequences import JHMDBDataset
+from mmmotionmae.utils.errors import SequenceError
 
 PIPELINE = [
     dict(type='LoadSequence', size=(32, 32)),

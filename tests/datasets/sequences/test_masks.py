@@ -6,12 +6,12 @@ from PIL import Image
 
 from mmmotionmae.datasets.sequences import (
     PALETTE,
-    MaskError,
     is_binary_mask,
     object_ids,
     read_mask,
     write_mask,
 )
+from mmmotionmae.utils.errors import MaskError
 
 IDS = np.array([[0, 1, 7], [255, 254, 0]], np.uint8)
 BINARY = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)

@@ -4,7 +4,8 @@ import pytest
 from mmaction.registry import DATASETS
 from PIL import Image
 
-from mmmotionmae.datasets.sequences import SequenceError, VIPDataset
+from mmmotionmae.datasets.sequences import VIPDataset
+from mmmotionmae.utils.errors import SequenceError
 
 PIPELINE = [
     dict(type='LoadSequence', size=64, side='long', divisor=16),

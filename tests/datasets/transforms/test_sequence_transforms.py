@@ -16,11 +16,8 @@ from mmmotionmae.datasets import (
     LoadSequence,
     PackSequence,
 )
-from mmmotionmae.datasets.sequences import (
-    MaskError,
-    SequenceError,
-    write_mask,
-)
+from mmmotionmae.datasets.sequences import write_mask
+from mmmotionmae.utils.errors import MaskError, SequenceError
 
 
 def write_frames(folder, frames, suffix='.png'):

@@ -8,8 +8,8 @@ from mmaction.registry import MODELS
 from mmengine.runner import load_checkpoint
 from small_sequences import ORIGINAL, draw_sequence, pack
 
-from mmmotionmae.compat import CheckpointError
 from mmmotionmae.models import LabelPropagation
+from mmmotionmae.utils.errors import CheckpointError
 
 
 def save(model, path, **changes):

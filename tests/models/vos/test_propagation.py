@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmmotionmae.models.vos.propagation import Frame, Propagation
+from mmmotionmae.models.vos.affinity import Frame, Propagation
 
 GRID = (7, 9)
 DINO = dict(topk=5, temperature=0.1, radius=12, window='square')

@@ -1,0 +1,107 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""From a config file to a runner, and the batches that it trains with."""
+
+import math
+import os.path as osp
+from importlib import import_module
+from typing import Any
+
+from mmaction.registry import RUNNERS
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..utils.errors import UsageError
+
+
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config file and override some of its settings.
+
+    Args:
+        path: The config file.
+        options: Settings such as ``{'train_cfg.max_epochs': 10}``.
+
+    Returns:
+        The config, with ``work_dir`` set to ``work_dirs/<name of the file>``
+        unless it names one itself.
+
+    Raises:
+        UsageError: If there is no such file, or it cannot be read.
+    """
+    if not osp.isfile(path):
+        raise UsageError(f'There is no config file {path!r}.')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        raise UsageError(
+            f'The config {path!r} cannot be read: '
+            f'{type(error).__name__}: {error}'
+        ) from error
+    if options:
+        cfg.merge_from_dict(options)
+    if cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(path))[0]
+        cfg.work_dir = osp.join('work_dirs', name)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that the config asks for.
+
+    Raises:
+        UsageError: If the model is MMDetection's, and that is missing.
+    """
+    if cfg.get('model', {}).get('_scope_') == 'mmdet':
+        _check_detection()
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _check_detection() -> None:
+    try:
+        import_module('mmcv.ops')
+        import_module('mmdet')
+    except ImportError as error:
+        raise UsageError(
+            'AVA detection needs mmdet>=3.0 and the full mmcv, compiled for '
+            'this PyTorch, instead of mmcv-lite; configs/detection/README.md '
+            f'tells how to install them ({error}).'
+        ) from error
+
+
+def clips_per_rank_and_step(cfg: Config) -> int:
+    """Clips that one process contributes to one step of the optimiser.
+
+    Batch size x clips drawn of each video x accumulated batches.
+    """
+    return math.prod(_batch_factors(cfg))
+
+
+def _batch_factors(cfg: Config) -> tuple[int, int, int]:
+    """Batch size, clips drawn of each video, accumulated batches."""
+    loader = cfg.train_dataloader
+    return (
+        loader.batch_size,
+        loader.dataset.get('num_repeats', 1),
+        cfg.optim_wrapper.get('accumulative_counts', 1),
+    )
+
+
+def describe_batch(cfg: Config, world_size: int) -> str:
+    """The effective batch size and the learning rate, for the log."""
+    batch_size, repeats, accumulated = _batch_factors(cfg)
+    clips = world_size * batch_size * repeats * accumulated
+    text = (
+        f'Effective batch size: {clips} clips a step = {world_size} processes '
+        f'x {batch_size} videos x {repeats} clips of each x {accumulated} '
+        'accumulated batches.'
+    )
+    lr = cfg.optim_wrapper.get('optimizer', {}).get('lr')
+    if lr is None:
+        return text
+    scaling = cfg.get('auto_scale_lr') or {}
+    if not scaling.get('enable'):
+        return f'{text} Learning rate: {lr:.4g}, as in the config.'
+    # As MMEngine's `Runner.scale_lr` does it.
+    lr *= world_size * batch_size / scaling['base_batch_size']
+    return f'{text} Learning rate: {lr:.4g}, scaled to the batch size.'

@@ -1,0 +1,183 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Arguments that several tools take, and how a tool ends."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from ..apis.runner import load_config
+from ..checkpoints import trust_checkpoints
+from ..compat import end_process, leave_process_group
+from ..utils.errors import (
+    MMMotionMAEError,
+    UsageError,
+)
+
+# Arguments of `read_checkpoint`, and what they are.
+HINTS = dict(
+    num_heads='attention heads of the encoder',
+    decoder_num_heads='those of the decoder',
+    trained_num_frames='frames of the clips that it was trained with '
+    '(default: 16)',
+    trained_img_size='height and width of these, in pixels (default: 224)',
+    drop_cls_token='MAE-ST: leave the class token behind, which changes what '
+    'the encoder computes',
+)
+
+
+def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """A ``type`` for argparse: whole numbers in a range."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < minimum or (maximum is not None and number > maximum):
+            end = 'on' if maximum is None else f'to {maximum}'
+            raise argparse.ArgumentTypeError(f'must be from {minimum} {end}')
+        return number
+
+    parse.__name__ = 'int'  # for argparse's message
+    return parse
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that both tools take."""
+    parser.add_argument(
+        '--work-dir',
+        help='where everything goes '
+        '(default: that of the config, else work_dirs/<config name>)',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='also load checkpoint files that can run code',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, '
+        'key="[a,b]" or key=a,b; these come before all other flags',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what starts the processes',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_amp_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp``."""
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=['bf16', 'fp16'],
+        help='mixed precision: bf16 (without a value), or fp16 on a GPU',
+    )
+
+
+def add_hint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a user may say of a checkpoint that does not tell itself."""
+    group = parser.add_argument_group('what a checkpoint may not tell')
+    for name, text in HINTS.items():
+        flag = f'--{name.replace("_", "-")}'
+        if name == 'drop_cls_token':
+            group.add_argument(flag, action='store_true', help=text)
+        else:
+            group.add_argument(flag, type=whole(1), metavar='N', help=text)
+
+
+def hints_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the user has said of them: arguments of ``read_checkpoint``."""
+    given = {name: getattr(args, name) for name in HINTS}
+    return {name: value for name, value in given.items() if value}
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """Read the config and apply the flags that both tools take.
+
+    Raises:
+        UsageError: See :func:`load_config`.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    trust_checkpoints(args.trust_checkpoint)
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    return cfg
+
+
+def run_tool(tool: Callable[[], object]) -> int:
+    """Run a tool and turn a user's mistakes into one line.
+
+    Returns:
+        The exit code: 0, or 2 after a mistake.
+    """
+    try:
+        tool()
+    except (
+        FileNotFoundError,
+        MMMotionMAEError,
+    ) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    if leave_process_group():
+        end_process()
+    return 0
+
+
+def add_job_arguments(
+    parser: argparse.ArgumentParser, time_limit: float
+) -> None:
+    """Add ``--num-workers`` and ``--time-limit``, with this default."""
+    parser.add_argument(
+        '--num-workers',
+        type=whole(1),
+        default=len(os.sched_getaffinity(0)),
+        metavar='N',
+        help='videos at a time (default: one for each CPU, %(default)s)',
+    )
+    parser.add_argument(
+        '--time-limit',
+        type=_seconds,
+        default=time_limit,
+        metavar='SECONDS',
+        help='a video that takes longer is given up as bad '
+        '(default: %(default)g)',
+    )
+
+
+def _seconds(text: str) -> float:
+    if not 0 < float(text) < float('inf'):
+        raise argparse.ArgumentTypeError('must be above 0')
+    return float(text)
+
+
+def run_job_tool(tool: Callable[[], object]) -> int:
+    """Run a tool that can be interrupted and called again.
+
+    Returns:
+        The exit code: 0; 2 after a user's mistake; 130 after Ctrl-C.
+    """
+
+    def run() -> None:
+        try:
+            tool()
+        except OSError as error:  # such as a folder without write permission
+            raise UsageError(str(error)) from error
+
+    try:
+        return run_tool(run)
+    except KeyboardInterrupt:
+        print(
+            '\ninterrupted; the same command goes on from here',
+            file=sys.stderr,
+        )
+        return 130

@@ -1,0 +1,141 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""What the flags of ``tools/train.py`` change in a config.
+
+The flags are MMAction2's. Every function raises :class:`UsageError` with one
+clear sentence where a user's input is at fault.
+"""
+
+import os.path as osp
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..apis.runner import clips_per_rank_and_step
+from ..utils.errors import UsageError
+
+
+def set_randomness(
+    cfg: Config,
+    seed: int | None = None,
+    diff_rank_seed: bool = False,
+    deterministic: bool = False,
+) -> None:
+    """Set the given parts of ``cfg.randomness``; the others stay."""
+    randomness = dict(cfg.get('randomness') or {})
+    if seed is not None:
+        randomness['seed'] = seed
+    if diff_rank_seed:
+        randomness['diff_rank_seed'] = True
+    if deterministic:
+        randomness['deterministic'] = True
+    cfg.randomness = randomness
+
+
+def set_amp(cfg: Config, dtype: str) -> None:
+    """Train in mixed precision.
+
+    Args:
+        cfg: Changed in place.
+        dtype: ``'bf16'`` (no loss scaling, on CPU and GPU) or ``'fp16'``
+            (dynamic loss scaling, on a GPU only).
+
+    Raises:
+        UsageError: If the config's optimiser wrapper has no mixed precision,
+            or for fp16 on a CPU.
+    """
+    from mmengine.device import get_device
+
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UsageError(
+            '--amp works with OptimWrapper or AmpOptimWrapper, '
+            f'but the config has {wrapper!r}.'
+        )
+    if dtype == 'fp16' and get_device() == 'cpu':
+        raise UsageError('--amp fp16 needs a GPU; use --amp bf16 on a CPU.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if dtype == 'bf16':
+        cfg.optim_wrapper.dtype = 'bfloat16'
+        cfg.optim_wrapper.loss_scale = dict(enabled=False)
+    else:
+        cfg.optim_wrapper.dtype = 'float16'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the effective batch size.
+
+    MMEngine multiplies it by (processes x batch size) / ``base_batch_size``
+    and knows neither repeated sampling nor accumulation; ``base_batch_size``
+    is divided by these two, which makes up for it.
+
+    Raises:
+        UsageError: If the config does not say for which batch size its
+            learning rate is meant.
+    """
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    if not base:
+        raise UsageError(
+            '--auto-scale-lr needs the batch size that the learning rate of '
+            'the config is meant for: add auto_scale_lr=dict('
+            'base_batch_size=...) to it.'
+        )
+    factor = clips_per_rank_and_step(cfg) / cfg.train_dataloader.batch_size
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=base / factor)
+
+
+def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
+    """Decide what becomes of an earlier run in the work dir.
+
+    Args:
+        cfg: Changed in place.
+        resume: ``'auto'``: go on from the last checkpoint of the work dir,
+            if there is one. A path: go on from that checkpoint. None: start
+            anew.
+        overwrite: Whether a new run may write into the work dir of another.
+
+    Raises:
+        UsageError: If a run would be overwritten, or the checkpoint to
+            resume from is missing.
+    """
+    if resume is None:
+        last = osp.join(cfg.work_dir, 'last_checkpoint')
+        if osp.exists(last) and not (overwrite or cfg.get('resume')):
+            raise UsageError(
+                f'{cfg.work_dir!r} holds the checkpoints of an earlier run. '
+                'Go on with it (--resume), choose another --work-dir, or '
+                'write over it (--overwrite).'
+            )
+        return
+    cfg.resume = True
+    if resume == 'auto':
+        cfg.load_from = None
+        return
+    if '://' not in resume and not osp.isfile(resume):
+        raise UsageError(f'There is no checkpoint {resume!r} to resume from.')
+    cfg.load_from = resume
+
+
+def switch_off_validation(cfg: Config) -> None:
+    """Train without evaluating in between."""
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+
+
+def check_train_data(runner: Runner) -> None:
+    """Make sure that there is something to train on.
+
+    Raises:
+        UsageError: If the config has no training, or its data not one batch.
+    """
+    if runner.train_loop is None:
+        raise UsageError(
+            'The config has no training: it needs train_cfg, '
+            'train_dataloader and optim_wrapper.'
+        )
+    loader = runner.train_dataloader
+    if not len(loader):
+        raise UsageError(
+            f'The training set has {len(loader.dataset)} videos, fewer than '
+            f'one batch of {loader.batch_size} for each process: lower '
+            'train_dataloader.batch_size.'
+        )

@@ -1,0 +1,46 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Errors whose message tells a user what is wrong with what was given."""
+
+
+class MMMotionMAEError(Exception):
+    """Base of all errors of this package; the message is for its user."""
+
+
+class UsageError(MMMotionMAEError, ValueError):
+    """Something the user asked for cannot be done."""
+
+
+class SequenceError(MMMotionMAEError, ValueError):
+    """A sequence cannot be used; the message has the path and the reason."""
+
+
+class MaskError(SequenceError):
+    """A file is no mask that can be read, or not the mask of its frame."""
+
+
+class CheckpointError(MMMotionMAEError, RuntimeError):
+    """A checkpoint file that cannot, or must not, be loaded."""
+
+
+class VideoError(MMMotionMAEError, RuntimeError):
+    """A video cannot be read; the message is the reason, without the name."""
+
+
+class VideoTimeoutError(VideoError):
+    """Reading a video has taken too long."""
+
+
+class ScoringError(MMMotionMAEError, RuntimeError):
+    """A sequence cannot be scored; the message says which one and why."""
+
+
+class AnnotationError(MMMotionMAEError, ValueError):
+    """A list of videos is not as it should be."""
+
+
+class TooManyBadVideosError(MMMotionMAEError, RuntimeError):
+    """So many videos are bad that something else must be wrong."""
+
+
+class DifferentResultsError(MMMotionMAEError, ValueError):
+    """There are predictions of something else."""

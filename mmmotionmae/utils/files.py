@@ -1,0 +1,84 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Files and folders that appear once they are complete; order of names."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmengine.dist import get_rank
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Let a file appear under its name only once it is complete.
+
+    Args:
+        path: The file, replaced if it exists. Missing parent folders are
+            made.
+
+    Yields:
+        Where to write: ``<path>.tmp``, renamed at the end, or removed after
+        an error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.name}.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file or folder of an earlier run, so that nothing is lost.
+
+    Args:
+        path: It becomes ``<path>-<date and time of its last change>``.
+
+    Returns:
+        Its new path.
+    """
+    changed = time.localtime(path.stat().st_mtime)
+    name = f'{path.name}-{time.strftime("%Y%m%d-%H%M%S", changed)}'
+    earlier = path.with_name(name)
+    number = 1
+    while earlier.exists():
+        earlier = path.with_name(f'{name}-{number}')
+        number += 1
+    return path.rename(earlier)
+
+
+@contextmanager
+def complete_folder(path: Path) -> Iterator[Path]:
+    """Let a folder appear under its name only once it is complete.
+
+    Args:
+        path: The folder, replaced if it exists. Missing parent folders are
+            made.
+
+    Yields:
+        A folder to write into. It is renamed at the end, or removed after an
+        error.
+    """
+    # In distributed tests two ranks may have the same sequence.
+    temporary = path.with_name(f'{path.name}.rank{get_rank()}.tmp')
+    shutil.rmtree(temporary, ignore_errors=True)
+    new, old = temporary / 'new', temporary / 'old'
+    new.mkdir(parents=True)
+    try:
+        yield new
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        new.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def by_number(name: str) -> tuple[list[str | int], str]:
+    """Key to sort names by the numbers in them: ``a_2`` before ``a_10``."""
+    parts = re.split(r'(\d+)', name)  # every second one is a number
+    return [int(p) if i % 2 else p for i, p in enumerate(parts)], name
