@@ -116,7 +116,11 @@ def test_errors_name_the_way_out():
     with pytest.raises(ValueError, match='width is 33'):
         vit(torch.zeros(1, 3, 8, 32, 33))
     with pytest.raises(ValueError, match='patch_size and tubelet_size'):
-        vit(torch.zeros(1, 3, 8, 32, 32), torch.zeros(1, 16).bool())
+        vit(
+            torch.zeros(1, 3, 8, 32, 32), split_mask(torch.zeros(1, 16).bool())
+        )
+    with pytest.raises(TypeError, match=r'split_mask\(mask\)'):
+        vit(torch.zeros(1, 3, 8, 32, 32), torch.zeros(1, 64).bool())
     with pytest.raises(ValueError, match='height is 30'):
         MODELS.build(TINY_BACKBONE | dict(img_size=30))
     with pytest.raises(ValueError, match='one int'):

@@ -165,6 +165,7 @@ class MotionMAEViT(VisionTransformer):
 
         Raises:
             ValueError: If clip or split do not fit the token grid.
+            TypeError: If the split is a mask.
         """
         t, h, w = clip.shape[-3:]
         grid = token_grid(t, h, w, self.tubelet_size, self.patch_size)
@@ -178,6 +179,8 @@ class MotionMAEViT(VisionTransformer):
             tubelets = patchify(clip, self.tubelet_size, self.patch_size)
             position = self.pos_embed
         else:
+            if not isinstance(split, TokenSplit):
+                raise TypeError('Give split_mask(mask), not the mask itself.')
             found = (len(split.visible), split.num_tokens)
             if found != (len(clip), self.num_tokens):
                 raise ValueError(
