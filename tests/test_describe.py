@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / 'tools' / 'analysis'))
 import describe as tool  # noqa: E402
 import model_configs  # noqa: E402
 from describe_model import read_network  # noqa: E402
-from described_networks import (
+from helpers.described_networks import (
     CONFIGS,
     PUBLISHED,
     SETUP,

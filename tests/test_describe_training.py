@@ -16,7 +16,7 @@ import describe_memory  # noqa: E402
 import describe_training  # noqa: E402
 import model_configs  # noqa: E402
 from describe_model import read_network  # noqa: E402
-from described_networks import (
+from helpers.described_networks import (
     SETUP,
     as_config,
     peak_of_training,

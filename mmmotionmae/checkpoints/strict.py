@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-from ..models.backbones import find_encoder
+from ..models.backbones import locate_encoder
 from ..utils.errors import CheckpointError
 from .files import unwrap_tensors
 from .messages import explain_shapes, suggest_remedy
@@ -73,7 +73,7 @@ def encoder_prefix(model: nn.Module) -> str | None:
     own = getattr(model, 'encoder_prefix', None)
     if own is not None:
         return str(own)
-    found = find_encoder(model)
+    found = locate_encoder(model)
     if found is None:
         return None
     return f'{found[0]}.' if found[0] else ''

@@ -85,7 +85,7 @@ def reconstruct_batch(
     hidden = _as_video(mask.to(video), model.backbone.token_grid, video)
     videos = dict(input=video, masked=video * (1 - hidden) + 0.5 * hidden)
     for name, prediction in predictions.items():
-        if not model.targets[name].shown_by_input:
+        if not model.head.targets[name].shown_by_input:
             videos[name] = in_pixel_range(truths[name])
         videos[f'{name}_reconstruction'] = prediction
     return Reconstruction(
@@ -131,6 +131,6 @@ def _errors(
             # Visible tubelets are the true ones: their error is 0.
             off = prediction[i] - in_pixel_range(truths[name][i])
             error = float(off.double().square().mean()) / share
-            errors[name] |= model.targets[name].errors(error)
+            errors[name] |= model.head.targets[name].errors(error)
         result.append(errors)
     return result

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_BACKBONE
+from helpers.video_files import encode, picture
 from mmaction.datasets import VideoDataset
 from mmaction.registry import MODELS
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
-from video_files import encode, picture
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.features import extract_features, read_features

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import as_batch
 from einops import rearrange
-from inferencer_inputs import some_video, write_frames, write_lossless
+from helpers.inferencer_inputs import some_video, write_frames, write_lossless
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from sklearn.metrics import r2_score

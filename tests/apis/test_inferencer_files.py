@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_MODEL
-from inferencer_inputs import some_video, write_frames, write_lossless
+from helpers.inferencer_inputs import some_video, write_frames, write_lossless
 from PIL import Image
 from transformers import VideoMAEConfig, VideoMAEModel
 

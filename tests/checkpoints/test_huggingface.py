@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from einops import rearrange
-from foreign_networks import (
+from helpers.foreign_networks import (
     NUM_CLASSES,
     SIZES,
     TINY,

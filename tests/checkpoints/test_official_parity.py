@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from foreign_networks import (
+from helpers.foreign_networks import (
     SIZES,
     TINY,
     draw,

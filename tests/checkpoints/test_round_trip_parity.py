@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from foreign_networks import (
+from helpers.foreign_networks import (
     TINY,
     official_classifier,
     official_pretraining,

@@ -11,11 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmaction.registry import DATA_SAMPLERS, DATASETS
-from mmengine.dataset import pseudo_collate
-from mmengine.logging import MMLogger
-from torch.utils.data import DataLoader
-from video_files import (
+from helpers.video_files import (
     B_FRAMES,
     DECODERS,
     REFUSED,
@@ -24,6 +20,10 @@ from video_files import (
     write_good,
     write_hostile,
 )
+from mmaction.registry import DATA_SAMPLERS, DATASETS
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader
 
 from mmmotionmae.datasets.readers import open_video
 from mmmotionmae.utils.errors import VideoError

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.video_files import B_FRAMES, DECODERS, encode, picture
 from mmaction.registry import DATASETS, TRANSFORMS
 from mmcv.transforms import Compose
-from video_files import B_FRAMES, DECODERS, encode, picture
 
 from mmmotionmae.datasets.readers import FrameFolderReader
 from mmmotionmae.datasets.transforms import (

@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from video_files import (
+from helpers.video_files import (
     B_FRAMES,
     DECODERS,
     REFUSED,

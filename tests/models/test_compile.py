@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch._dynamo
 from conftest import as_batch, tube_mask
-from exported_models import encoder, recognizer
+from helpers.exported_models import encoder, recognizer
 from mmengine.runner import Runner
 from torch._dynamo.utils import counters
 

@@ -7,6 +7,9 @@ from conftest import TINY_MODEL, as_batch, tube_mask
 from mmaction.registry import MODELS
 from torch import nn
 
+from mmmotionmae.apis.export import ClipModel
+from mmmotionmae.apis.features.encoder import find_encoder
+from mmmotionmae.checkpoints.strict import encoder_prefix
 from mmmotionmae.models import (
     FrameDifferenceTarget,
     MotionMAE,
@@ -14,8 +17,10 @@ from mmmotionmae.models import (
     ReconstructionTarget,
     TubeletTarget,
 )
+from mmmotionmae.models.backbones import locate_encoder, video_vit_of
 from mmmotionmae.models.targets import resolve_targets
 from mmmotionmae.models.utils.tubelet import split_mask
+from mmmotionmae.utils.errors import UsageError
 
 
 def random_batch(num_clips=2):
@@ -358,25 +363,46 @@ def test_an_encoder_that_breaks_the_contract_is_named(missing):
         MotionMAE(backbone=backbone)
 
 
-def test_an_encoder_of_ones_own():
+@MODELS.register_module()
+class MeanEncoder(nn.Module):
     """Nothing but the contract, no VisionTransformer."""
 
-    @MODELS.register_module(force=True)
-    class MeanEncoder(nn.Module):
-        patch_size, tubelet_size, token_grid = 8, 2, (4, 4, 4)
-        num_tokens, embed_dims, in_channels = 64, 12, 3
+    patch_size, tubelet_size, token_grid = 8, 2, (4, 4, 4)
+    num_tokens, embed_dims, in_channels = 64, 12, 3
 
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(3 * 2 * 64, 12)
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3 * 2 * 64, 12)
 
-        def forward(self, clip, split=None):
-            tokens = clip.unfold(2, 2, 2).unfold(3, 8, 8).unfold(4, 8, 8)
-            tokens = tokens.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)
-            tokens = self.layer(tokens.flatten(1, 3))
-            index = split.visible[..., None].expand(-1, -1, 12)
-            return tokens.gather(1, index)
+    def forward(self, clip, split=None):
+        tokens = clip.unfold(2, 2, 2).unfold(3, 8, 8).unfold(4, 8, 8)
+        tokens = tokens.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)
+        tokens = self.layer(tokens.flatten(1, 3))
+        index = split.visible[..., None].expand(-1, -1, 12)
+        return tokens.gather(1, index)
 
+
+def test_an_encoder_of_ones_own():
+    """It is trained, loaded strictly, and not taken for something else."""
     model = MODELS.build(dict(TINY_MODEL, backbone=dict(type='MeanEncoder')))
     data = model.data_preprocessor(random_batch(), training=True)
     assert model(**data, mode='loss')['loss_pixel'].isfinite()
+    assert locate_encoder(model) == ('backbone', model.backbone)
+    assert encoder_prefix(model) == 'backbone.'
+    assert video_vit_of(model) is None
+    with pytest.raises(UsageError, match='The encoder is a MeanEncoder'):
+        find_encoder(model)
+    with pytest.raises(ValueError, match='this one has a MeanEncoder'):
+        ClipModel(model)
+    with pytest.raises(ValueError, match='MeanEncoder is an encoder of vid'):
+        MODELS.build(
+            dict(type='LabelPropagation', backbone=dict(type='MeanEncoder'))
+        )
+
+
+def test_the_encoder_of_a_model_is_not_that_of_a_teacher(tiny_model):
+    model = tiny_model()
+    model.targets['other'] = MODELS.build(TINY_MODEL['backbone'])
+    for found in (model, model.backbone):
+        assert video_vit_of(found) is model.backbone
+    assert video_vit_of(nn.Linear(2, 3)) is None

@@ -234,7 +234,7 @@ def reconstruct_fields(
     """
     result = reconstruct_batch(model, batch, statistics)
     fields: dict[str, Any] = dict(result.videos, errors=result.errors)
-    for name, target in model.targets.items():
+    for name, target in model.head.targets.items():
         key = f'{name}_reconstruction'
         size = target.magnitude(fields[key]) if key in fields else None
         if size is not None:

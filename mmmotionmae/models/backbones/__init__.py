@@ -2,7 +2,7 @@
 from .base import (
     VideoEncoder,
     check_encoder,
-    find_encoder,
+    locate_encoder,
     video_vit_of,
 )
 from .fused_vision_transformer import FusedVisionTransformer
@@ -15,6 +15,6 @@ __all__ = [
     'RawPixels',
     'VideoEncoder',
     'check_encoder',
-    'find_encoder',
+    'locate_encoder',
     'video_vit_of',
 ]

@@ -73,7 +73,7 @@ def check_encoder(encoder: Any) -> Any:
     return encoder
 
 
-def find_encoder(model: nn.Module) -> tuple[str, nn.Module] | None:
+def locate_encoder(model: nn.Module) -> tuple[str, nn.Module] | None:
     """Find the video encoder of a model, or that it is one itself.
 
     Args:
@@ -85,7 +85,8 @@ def find_encoder(model: nn.Module) -> tuple[str, nn.Module] | None:
         :class:`VideoEncoder`. None without one.
     """
     for name, module in model.named_modules():
-        if isinstance(module, (VisionTransformer, VideoEncoder)):
+        kinds: Any = (VisionTransformer, VideoEncoder)
+        if isinstance(module, kinds):
             return name, module
     return None
 
@@ -94,11 +95,11 @@ def video_vit_of(model: nn.Module) -> VisionTransformer | None:
     """Find the video ViT of a model, whose blocks can be read one by one.
 
     Args:
-        model: As in :func:`find_encoder`.
+        model: As in :func:`locate_encoder`.
 
     Returns:
         Its encoder, if it is MMAction2's ``VisionTransformer`` or derived
         from it (:class:`MotionMAEViT`); else None.
     """
-    _, encoder = find_encoder(model) or ('', None)
+    _, encoder = locate_encoder(model) or ('', None)
     return encoder if isinstance(encoder, VisionTransformer) else None

@@ -17,7 +17,7 @@ from mmaction.registry import MODELS, TASK_UTILS
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
-from ..backbones import find_encoder, video_vit_of
+from ..backbones import locate_encoder, video_vit_of
 from .affinity import Frame, Propagation
 from .base import SequenceModel
 from .features import FrameFeatures, MapFeatures, ViTFeatures
@@ -114,7 +114,7 @@ class LabelPropagation(SequenceModel):
             self.features = ViTFeatures(
                 vit, frames_per_batch, **(features or {})
             )
-        elif find_encoder(self.backbone):
+        elif locate_encoder(self.backbone):
             raise ValueError(
                 f'{type(self.backbone).__name__} is an encoder of videos, but '
                 'none whose blocks can be read: no VisionTransformer.'

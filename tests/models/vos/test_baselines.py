@@ -1,12 +1,12 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import json
 
-import naive_masks as naive
 import numpy as np
 import pytest
+from helpers import naive_masks as naive
+from helpers.small_sequences import IMAGE, draw_sequence, pack
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from small_sequences import IMAGE, draw_sequence, pack
 
 CRW = dict(type='SegmentationCodec', downsample='bilinear', min_max=False)
 

@@ -4,9 +4,9 @@
 import pytest
 import torch
 from conftest import TINY_BACKBONE
+from helpers.small_sequences import ORIGINAL, draw_sequence, pack
 from mmaction.registry import MODELS
 from mmengine.runner import load_checkpoint
-from small_sequences import ORIGINAL, draw_sequence, pack
 
 from mmmotionmae.models import LabelPropagation
 from mmmotionmae.utils.errors import CheckpointError

@@ -1,16 +1,13 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import json
 
-import naive_masks
-import naive_propagation as naive
 import numpy as np
 import pytest
 import torch
 from conftest import TINY_BACKBONE
-from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
-from mmengine.dataset import pseudo_collate
-from small_sequences import (
+from helpers import naive_masks
+from helpers import naive_propagation as naive
+from helpers.small_sequences import (
     CRW,
     DINO,
     IMAGE,
@@ -20,6 +17,9 @@ from small_sequences import (
     features_of,
     pack,
 )
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from mmmotionmae.datasets import DAVISDataset, moving_shapes

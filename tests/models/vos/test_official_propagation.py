@@ -16,10 +16,10 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.small_sequences import CRW
 from mmaction.registry import MODELS
 from mmengine.dataset import pseudo_collate
 from PIL import Image
-from small_sequences import CRW
 
 from mmmotionmae.datasets import DAVISDataset, moving_shapes
 from mmmotionmae.datasets.sequences import write_mask

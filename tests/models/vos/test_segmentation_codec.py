@@ -1,9 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import cv2
-import naive_masks as naive
 import numpy as np
 import pytest
 import torch
+from helpers import naive_masks as naive
 from mmaction.registry import TASK_UTILS
 from mmaction.structures import ActionDataSample
 from PIL import Image

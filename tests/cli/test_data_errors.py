@@ -1,0 +1,251 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Training and testing on data of which some is bad, with the real tools."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmmotionmae.cli.data_errors import leave_out_bad_videos
+from mmmotionmae.engine.hooks.bad_videos_hook import (
+    robust_datasets,
+    write_bad_videos,
+)
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / 'configs/demo'
+PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
+FINETUNE = DEMO / 'vit-tiny-p8_scratch_1xb32-8x1x1-15e_moving-shapes.py'
+
+
+@pytest.fixture
+def data(tmp_path, shapes_dir):
+    """The demo's data; two videos to pre-train on, one to test on are bad."""
+    root = tmp_path / 'data'
+    shutil.copytree(shapes_dir, root)
+    for name, lines in (('pretrain', (1, 4)), ('val', (2,))):
+        listed = (root / f'{name}.txt').read_text().splitlines()
+        for i in lines:
+            path = root / listed[i].split(' ')[0]
+            path.write_bytes(path.read_bytes()[:40])
+    return root
+
+
+@pytest.fixture
+def run(run_env, tmp_path, data):
+    """Run a tool in a process of its own."""
+
+    def run(tool, *argv):
+        return subprocess.run(
+            [sys.executable, ROOT / 'tools' / tool, *map(str, argv)],
+            cwd=tmp_path,
+            env=dict(
+                run_env,
+                DEMO_DATA=str(data),
+                PYTHONPATH=f'{ROOT}:{tmp_path}',
+            ),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+def options(*more):
+    return [
+        '--cfg-options',
+        'train_cfg.max_epochs=2',
+        'train_dataloader.batch_size=8',
+        'train_dataloader.num_workers=2',
+        *more,
+    ]
+
+
+def bad_paths(data, name, lines):
+    listed = (data / f'{name}.txt').read_text().splitlines()
+    return {str(data / listed[i].split(' ')[0]) for i in lines}
+
+
+def test_training_goes_on_and_lists_the_bad_videos(run, data, tmp_path):
+    done = run('train.py', PRETRAIN, '--work-dir', 'run', *options())
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = (tmp_path / 'run/bad_videos.txt').read_text().splitlines()
+    listed = dict(line.split('\t') for line in lines)
+    assert set(listed) == bad_paths(data, 'pretrain', (1, 4))
+    assert set(listed.values()) == {'invalid data found when processing input'}
+    log = done.stdout + done.stderr
+    assert log.count('Another video takes its place') == 2
+    assert '2 of 32 videos cannot be loaded' in log
+    assert (tmp_path / 'run/epoch_2.pth').exists()
+
+
+def test_too_many_bad_videos_end_training_in_one_line(run, data, tmp_path):
+    share = 'train_dataloader.dataset.max_bad_share=0.05'
+    done = run('train.py', PRETRAIN, '--work-dir', 'run', *options(share))
+    assert done.returncode == 2
+    error = done.stderr.strip().splitlines()[-1]
+    assert error.startswith('error: 2 of 32 videos cannot be loaded, more')
+    assert 'max_bad_share=0.05' in error
+
+
+def test_testing_leaves_them_out_and_says_so(run, data, tmp_path):
+    done = run(
+        'train.py',
+        FINETUNE,
+        '--work-dir',
+        'run',
+        *options('default_hooks.checkpoint.interval=1'),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = run('test.py', FINETUNE, 'run/epoch_2.pth', '--work-dir', 'test')
+    assert done.returncode == 0, done.stderr[-2000:]
+    log = done.stdout + done.stderr
+    (bad,) = bad_paths(data, 'val', (2,))
+    assert f"'{bad}' cannot be loaded: invalid data" in log
+    assert log.count('It is left out.') == 1
+    assert 'left_out: 1' in log
+    text = (tmp_path / 'test/bad_videos.txt').read_text()
+    assert text == f'{bad}\tinvalid data found when processing input\n'
+
+
+def test_a_bad_line_of_the_list_is_quoted_in_one_line(run, data):
+    path = data / 'pretrain.txt'
+    lines = path.read_text().splitlines()
+    path.write_text('\n'.join([*lines[:4], 'a.mp4 running', *lines[4:]]))
+    done = run('train.py', PRETRAIN, '--work-dir', 'run', *options())
+    assert done.returncode == 2
+    error = done.stderr.strip().splitlines()[-1]
+    assert error.startswith(f'error: {path}, line 5: the label')
+    assert "'a.mp4 running'" in error
+
+
+KILLER = """
+import os, signal
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+@TRANSFORMS.register_module()
+class Killer(BaseTransform):
+    def transform(self, results):
+        if results['filename'].endswith('00007.mp4'):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return results
+"""
+
+
+def test_a_video_that_kills_its_loader_process_is_named(run, data, tmp_path):
+    (tmp_path / 'killer.py').write_text(KILLER)
+    cfg = Config.fromfile(PRETRAIN)
+    cfg.train_dataloader.dataset.pipeline.insert(1, dict(type='Killer'))
+    cfg.train_dataloader.dataset.ann_file = str(data / 'pretrain.txt')
+    cfg.train_dataloader.dataset.data_prefix.video = str(data)
+    cfg.custom_imports.imports += ['killer']
+    cfg.dump(tmp_path / 'config.py')
+    done = run('train.py', 'config.py', '--work-dir', 'run', *options())
+    assert done.returncode == 2
+    # PyTorch's own message before it ends with a zero byte, and other loader
+    # processes may complain after it while they are ended.
+    lines = [line.lstrip('\0') for line in done.stderr.splitlines()]
+    (error,) = [line for line in lines if line.startswith('error: ')]
+    assert 'A process of the data loader has died' in error
+    assert "00007.mp4'" in error
+    # PyTorch finds out in one of two ways.
+    assert 'Segmentation fault' in error or 'exited unexpectedly' in error
+    assert '--resume' in error
+    (line,) = (tmp_path / 'run/bad_videos.txt').read_text().splitlines()
+    assert '00007.mp4\tits loader process died (' in line
+
+
+class Dataset:
+    """Just what the hook looks at."""
+
+    def __init__(self, bad, length=10, test_mode=False):
+        self.bad, self.length, self.test_mode = bad, length, test_mode
+        self.bad_videos = self
+        self.checked = []
+
+    def read(self):
+        return self.bad
+
+    def __len__(self):
+        return self.length
+
+    def check_share(self, bad):
+        self.checked.append(bad)
+
+
+class Runner:
+    def __init__(self, work_dir):
+        self.work_dir, self.logger, self.warnings = work_dir, self, []
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+
+def test_the_list_grows_and_is_sorted(tmp_path):
+    runner = Runner(tmp_path)
+    path = tmp_path / 'bad_videos.txt'
+    write_bad_videos(runner, Dataset({}))
+    assert not path.exists() and runner.warnings == []
+    first = Dataset({'b x.mp4': 'too short', 'c.mp4': 'old'})
+    write_bad_videos(runner, first)
+    assert path.read_text() == 'b x.mp4\ttoo short\nc.mp4\told\n'
+    assert first.checked == [first.bad]
+    second = Dataset({'c.mp4': 'new', 'a.mp4': 'gone'}, test_mode=True)
+    write_bad_videos(runner, second)
+    assert path.read_text() == 'a.mp4\tgone\nb x.mp4\ttoo short\nc.mp4\tnew\n'
+    assert second.checked == []
+    assert runner.warnings[0].startswith('2 of 10 videos cannot be loaded')
+
+
+def test_datasets_behind_wrappers():
+    class Wrapper:
+        def __init__(self, **parts):
+            self.__dict__.update(parts)
+
+    a, b, c = (Dataset({}) for _ in range(3))
+    wrapped = Wrapper(datasets=[a, Wrapper(dataset=b), object(), c])
+    assert list(robust_datasets(wrapped)) == [a, b, c]
+    assert list(robust_datasets(a)) == [a]
+    assert list(robust_datasets(None)) == []
+
+
+def test_what_is_evaluated_on_is_left_out_by_default():
+    def loader(kind, **kwargs):
+        return dict(dataset=dict(type=kind, **kwargs))
+
+    metric = dict(type='AccMetric')
+    cfg = Config(
+        dict(
+            val_dataloader=loader('RobustVideoDataset'),
+            val_evaluator=metric,
+            test_dataloader=loader('VideoDataset'),
+            test_evaluator=[metric],
+        )
+    )
+    leave_out_bad_videos(cfg)
+    assert cfg.val_dataloader.dataset.leave_out is True
+    assert cfg.val_evaluator == dict(type='VideoEvaluator', metrics=metric)
+    assert 'leave_out' not in cfg.test_dataloader.dataset
+    assert cfg.test_evaluator == [metric]
+
+    own = dict(type='Evaluator', metrics=[metric])
+    cfg = Config(
+        dict(val_dataloader=loader('RobustVideoDataset'), val_evaluator=own)
+    )
+    leave_out_bad_videos(cfg)
+    assert cfg.val_evaluator == own
+    assert 'leave_out' not in cfg.val_dataloader.dataset
+
+    cfg = Config(
+        dict(
+            val_dataloader=loader('RobustVideoDataset', leave_out=False),
+            val_evaluator=metric,
+        )
+    )
+    leave_out_bad_videos(cfg)
+    assert cfg.val_dataloader.dataset.leave_out is False

@@ -1,0 +1,203 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""The demo, a few steps of everything, and its parts."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+
+import demo  # noqa: E402
+import jobs  # noqa: E402
+import numpy as np
+import pytest
+import report  # noqa: E402
+import torch
+from conftest import ROOT
+from PIL import Image
+
+from mmmotionmae.models import FrameDifferenceTarget
+
+
+def run_demo(*args, env):
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'demo' / 'demo.py'), *args],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def test_from_videos_to_a_report(tmp_path, run_env):
+    out_dir = tmp_path / 'demo'
+    result = run_demo('--quick', '--out-dir', str(out_dir), env=run_env)
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(
+        r'^(none|pixels).*?\s([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)$',
+        result.stdout,
+        flags=re.M,
+    )
+    assert len(rows) == 3
+    for _, first, second, mean, _ in rows:
+        average = (float(first) + float(second)) / 2
+        assert float(mean) == pytest.approx(average, abs=0.11)
+    # All differ: the weights are those of the row.
+    segmented = re.findall(
+        r'^(\w.*?)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)$',
+        result.stdout.split('segmentation by')[1],
+        flags=re.M,
+    )
+    values = {name: float(value) for name, value, _, _ in segmented}
+    assert list(values) == [
+        'the first mask, copied',
+        'raw pixels',
+        'encoder, random weights',
+        'encoder, pixels only (VideoMAE)',
+        'encoder, pixels + motion (MotionMAE)',
+        'true masks, through the grid',
+    ]
+    assert min(values, key=values.get) == 'the first mask, copied'
+    assert len(set(values.values())) == len(values)
+    for _, mean, region, boundary in segmented:
+        average = (float(region) + float(boundary)) / 2
+        assert float(mean) == pytest.approx(average, abs=0.11)
+    # Fine-tuning really started from the checkpoints.
+    log = out_dir / 'logs' / 'fine_tune_pixels___motion__MotionMAE___seed_0'
+    text = log.with_suffix('.txt').read_text()
+    assert 'pretrain_motionmae/epoch_2.pth' in text
+    assert (
+        'left as they were: 2 tensors (fc_norm.weight, fc_norm.bias)' in text
+    )
+    assert 'Not used: 2 tensors (norm.weight, norm.bias)' in text
+    # The report is whole and needs no other file.
+    page = (out_dir / 'report.html').read_text()
+    assert page.rstrip().endswith('</html>')
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert page.count('data:image/png') == 6 * 5 + 2
+    assert page.count('data:image/gif') == 6
+    # A second run keeps the first.
+    demo.make_room(out_dir)
+    kept = list(tmp_path.glob('demo-*/report.html'))
+    assert [path.read_text() for path in kept] == [page]
+
+
+def test_on_a_folder_of_videos(tmp_path, run_env, shapes_dir):
+    out_dir = tmp_path / 'demo videos'
+    (tmp_path / 'not a video.mp4').write_text('text')
+    folder = tmp_path / 'my folder'
+    (folder / 'sub folder').mkdir(parents=True)
+    for i, path in enumerate(sorted(shapes_dir.rglob('*.mp4'))[:6]):
+        place = folder / 'sub folder' if i % 2 else folder
+        (place / f'video {i}.mp4').write_bytes(path.read_bytes())
+    (folder / 'broken.mp4').write_text('text')
+    result = run_demo(
+        '--quick',
+        '--videos',
+        str(folder),
+        '--out-dir',
+        str(out_dir),
+        env=run_env,
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'Pre-training on 7 videos' in result.stdout
+    page = (out_dir / 'report.html').read_text()
+    assert page.count('data:image/gif') == 4
+    log = (out_dir / 'logs' / 'pre_train.txt').read_text()
+    assert 'broken.mp4' in log and 'cannot be loaded' in log
+
+
+def test_a_folder_without_videos_is_one_clear_line(tmp_path, run_env):
+    out_dir = tmp_path / 'out'
+    out_dir.mkdir()
+    (out_dir / 'report.html').write_text('an earlier run')
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    result = run_demo(
+        '--videos', str(empty), '--out-dir', str(out_dir), env=run_env
+    )
+    assert result.returncode == 1
+    assert f"There is no video below '{empty}'" in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert (out_dir / 'report.html').read_text() == 'an earlier run'
+
+
+def test_a_failed_step_shows_its_log(tmp_path, capsys):
+    stage = jobs.Stage(tmp_path, jobs.Results())
+    job = jobs.train_job(
+        'broken step', tmp_path / 'no_config.py', tmp_path, options=()
+    )
+    with pytest.raises(jobs.DemoError) as error:
+        stage.run([job])
+    assert 'broken step failed' in str(error.value)
+    assert 'no_config.py' in str(error.value)
+    assert str(tmp_path / 'logs' / 'broken_step.txt') in str(error.value)
+
+
+def test_curve_reads_training_lines_only(tmp_path):
+    folder = tmp_path / '20260101_000000' / 'vis_data'
+    folder.mkdir(parents=True)
+    rows = [
+        dict(loss=1.5, step=5),
+        dict(acc=0.5, step=5),
+        dict(loss=1, step=9),
+    ]
+    text = '\n'.join(json.dumps(row) for row in rows)
+    (folder / 'scalars.json').write_text(text)
+    assert report.Curve.read('x', tmp_path).scalars == [rows[0], rows[2]]
+    assert report.Curve.read('x', tmp_path / 'none').scalars == []
+    assert jobs.last_scalars(tmp_path) == rows[2]
+
+
+def test_film_strips_hold_the_frames_side_by_side():
+    video = torch.rand(1, 3, 4, 40, 48)
+    motion = torch.zeros(1, 3, 4, 40, 48)
+    motion[0, 0, 2, 1, 5:9] = 0.4
+    (clip,) = report.film_strips(
+        dict(
+            input=video,
+            masked=video,
+            motion=motion,
+            motion_reconstruction=motion,
+        ),
+        dict(motion=FrameDifferenceTarget(name='motion')),
+    )
+    rows = dict(clip['rows'])
+    assert list(rows) == [
+        *('input', 'masked', 'motion, true', 'motion, predicted')
+    ]
+
+    def pixels(url):
+        data = base64.b64decode(url.split(',')[1])
+        return np.asarray(Image.open(io.BytesIO(data)))
+
+    strip = pixels(rows['input'])
+    assert strip.shape == (80, 4 * (96 + 2), 3)
+    for t in range(4):
+        frame = strip[::2, 98 * t : 98 * t + 96 : 2]
+        expected = (255 * video[0, :, t]).round().permute(1, 2, 0).byte()
+        assert np.array_equal(frame, expected.numpy())
+    strip = pixels(rows['motion, true'])
+    assert strip[2, 98 * 2 + 10].tolist() == [255, 128, 128]
+    assert strip[0, 0].tolist() == [128, 128, 128]
+
+
+def test_report_escapes_what_it_is_given(tmp_path):
+    path = tmp_path / 'report.html'
+    report.write(
+        path,
+        title='<b>',
+        lead='a & b',
+        table=None,
+        segmentation=None,
+        curves='<svg></svg>',
+        clips=[],
+        reconstruction_note='',
+        commands=['python x --flag "<y>"'],
+        versions='v',
+    )
+    page = path.read_text()
+    assert '<h1>&lt;b&gt;</h1>' in page and 'a &amp; b' in page
+    assert '<svg></svg>' in page
+    assert list(tmp_path.iterdir()) == [path]
