@@ -242,7 +242,7 @@ def _targets(
         for part in ('head', 'neck', 'data_preprocessor')
     }
     try:
-        known = DEFAULT_TARGETS | resolve_targets(
+        known = resolve_targets(
             part_of_settings(model, 'targets') or None, **parts
         )
     except (ValueError, TypeError, AttributeError) as error:
@@ -250,6 +250,7 @@ def _targets(
             f'The targets in the config of {raw.source} make no sense: '
             f'{error} The encoder alone can be read (--encoder-only).'
         ) from error
+    known |= {n: c for n, c in DEFAULT_TARGETS.items() if n not in known}
     for name in found:
         # A name, not the path of some code to be imported.
         if not str(known.get(name, {}).get('type', '')).isidentifier():
