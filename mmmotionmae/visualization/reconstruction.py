@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What a masked autoencoder reconstructs, and how well.
+"""Reconstructions of a masked autoencoder, and their errors.
 
 Shapes: B clips, C channels, T frames, H W size, L tokens.
 """
@@ -19,7 +19,7 @@ Errors = dict[str, dict[str, float]]
 
 
 class Reconstruction(NamedTuple):
-    """What :func:`reconstruct_batch` gives, on the CPU.
+    """Videos and errors of a batch, on the CPU.
 
     Attributes:
         videos: (B, C, T, H, W), float32: ``input`` and ``masked`` in [0, 1]

@@ -15,7 +15,7 @@ from ..utils.tubelet import Grid, TokenSplit
 
 @runtime_checkable
 class VideoEncoder(Protocol):
-    """What :class:`MotionMAE` asks of its backbone, a ``torch.nn.Module``.
+    """Contract of the backbone of a :class:`MotionMAE`, a ``torch.nn.Module``.
 
     The frames of its clips have one size; each clip is cut into a grid of
     tubelets, which are its tokens, ordered (t, h, w), row-major.

@@ -67,7 +67,7 @@ class ReconstructionTarget(nn.Module):
     """The word for people, in captions. Defaults to the name."""
 
     shown_by_input = False
-    """Whether the true video is the input itself, not to be shown twice."""
+    """The true video is the input itself, not to be shown twice."""
 
     def __init__(
         self,
@@ -235,11 +235,11 @@ class ReconstructionTarget(nn.Module):
         return None
 
     def scale(self, video: Tensor) -> float:
-        """What a picture of the true video, of any shape, spans."""
+        """Range of values that a picture of the true video spans."""
         return 1.0
 
     def legend(self, scale: float) -> str:
-        """What the colours of a picture mean; '' for those of a video."""
+        """Meaning of a picture's colours; '' for those of a video."""
         return ''
 
     def draw(self, video: Tensor, scale: float) -> UInt8Array:
@@ -255,7 +255,7 @@ class ReconstructionTarget(nn.Module):
         return draw_frames(video)
 
     def magnitude(self, video: Tensor) -> Tensor | None:
-        """How large it is at each pixel, for a heat map.
+        """Size of the target at each pixel, for a heat map.
 
         Args:
             video: (..., C, T, H, W), float32.

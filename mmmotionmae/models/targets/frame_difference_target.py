@@ -162,7 +162,7 @@ class FrameDifferenceTarget(TubeletTarget):
         return motion_scale(video)
 
     def legend(self, scale: float) -> str:
-        """What black, grey and white are."""
+        """Meaning of black, grey and white."""
         return f'black -{scale:.2f}, grey 0, white +{scale:.2f}'
 
     def draw(self, video: Tensor, scale: float) -> UInt8Array:
@@ -204,7 +204,7 @@ def motion_to_rgb(motion: Tensor, scale: float) -> Tensor:
 
 
 def motion_map(motion: Tensor) -> Tensor:
-    """How much each pixel changes.
+    """Size of the motion at each pixel.
 
     Args:
         motion: (..., C, T, H, W).

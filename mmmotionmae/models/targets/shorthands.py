@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Which targets a model has: ``targets``, and the shorthands for it.
+"""Configs of targets: ``targets`` of a model, and shorthands for it.
 
 The method has two targets. What is said of them most often has short names
 in the configs of head, neck and data preprocessor; here alone they are

@@ -212,7 +212,7 @@ def interpolate_positions(positions: Tensor, old: Grid, new: Grid) -> Tensor:
 
 
 class TokenSplit(NamedTuple):
-    """Which tokens of each clip are encoded, and which are predicted.
+    """Indices of the tokens that are encoded, and of those predicted.
 
     Attributes:
         visible: (B, V), int64: the visible tokens, in token order.

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What comes out of any block of a video ViT.
+"""Features of any block of a video ViT.
 
 Shapes: B clips, C channels, T frames, H W size; t h w the token grid,
 L = t*h*w tokens, D width.
@@ -58,7 +58,7 @@ def fuse_stock_blocks(vit: VisionTransformer) -> None:
 def embed_clips(
     vit: VisionTransformer, clips: Tensor, positions: Tensor | None = None
 ) -> tuple[Tensor, Grid]:
-    """What goes into the first block.
+    """Embed clips: the input of the first block.
 
     Args:
         vit: The encoder.
