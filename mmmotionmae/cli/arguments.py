@@ -12,10 +12,7 @@ from mmengine.config import Config, DictAction
 from ..apis.runner import load_config
 from ..checkpoints import trust_checkpoints
 from ..compat import end_process, leave_process_group
-from ..utils.errors import (
-    MMMotionMAEError,
-    UsageError,
-)
+from ..utils.errors import MMMotionMAEError, UsageError, VideoError
 
 # Arguments of `read_checkpoint`, and what they are.
 HINTS = dict(
@@ -122,10 +119,9 @@ def run_tool(tool: Callable[[], object]) -> int:
     """
     try:
         tool()
-    except (
-        FileNotFoundError,
-        MMMotionMAEError,
-    ) as error:
+    except VideoError:  # a defect: the message does not name the video
+        raise
+    except (FileNotFoundError, MMMotionMAEError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if leave_process_group():
