@@ -30,7 +30,6 @@ from model_sizes import SIZES  # noqa: E402
 
 from mmmotionmae.apis import UsageError  # noqa: E402
 from mmmotionmae.apis import runner as launch  # noqa: E402
-from mmmotionmae.models.utils.tubelet import split_mask  # noqa: E402
 
 # -------------------------------------------------------------- parameters
 
@@ -98,7 +97,7 @@ def test_flops_of_pretraining(key):
     model = MODELS.build(config)
     batch = draw_batch(SETUP, seed=0)
     inputs = model.data_preprocessor(batch.data, True)['inputs']
-    split = split_mask(inputs['mask'])
+    split = inputs['split']
     latent = model.backbone(inputs['clip'], split)
     tokens = model.neck(latent, split)
     counted = dict(
