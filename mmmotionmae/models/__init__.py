@@ -14,12 +14,7 @@ from .heads import AttentiveProbeHead, LinearProbeHead, MotionMAEHead
 from .losses import MaskedReconstructionLoss
 from .motionmae import MotionMAE
 from .necks import MotionMAEDecoder
-from .targets import (
-    FrameDifferenceTarget,
-    PixelTarget,
-    ReconstructionTarget,
-    TubeletTarget,
-)
+from .targets import ReconstructionTarget, TubeletTarget
 from .vos import (
     CopyFirstMask,
     GridOracle,
@@ -32,7 +27,6 @@ __all__ = [
     'AttentiveProbeHead',
     'AugmentingDataPreprocessor',
     'CopyFirstMask',
-    'FrameDifferenceTarget',
     'FusedVisionTransformer',
     'GridOracle',
     'KeypointCodec',
@@ -44,7 +38,6 @@ __all__ = [
     'MotionMAEDecoder',
     'MotionMAEHead',
     'MotionMAEViT',
-    'PixelTarget',
     'RawPixels',
     'ReconstructionTarget',
     'SegmentationCodec',

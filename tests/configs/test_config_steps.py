@@ -70,6 +70,10 @@ def test_config_trains(path, shapes_dir):
             expected.remove('loss_motion')
         if '-motion-only_' in path.stem:
             expected.remove('loss_pixel')
+        for name in ('flow', 'hog', 'tubelet-difference'):
+            if f'-{name}_' in path.stem:
+                targets = read(path).model.targets
+                expected = {f'loss_{target}' for target in targets}
     for log in logs:
         losses = {key for key in log if key.startswith('loss_')}
         assert losses == expected

@@ -189,8 +189,43 @@ def test_number_of_parameters(size):
 CHECKPOINT = 'model.backbone.init_cfg.checkpoint'
 ABLATIONS = {
     'absolute': {'model.data_preprocessor.frame_difference.mode': 'absolute'},
+    'flow': {
+        'model.targets.pixel.type': 'PixelTarget',
+        'model.targets.flow.type': 'FlowTarget',
+        'model.targets.flow.norm': 'clip',
+        'model.head.motion_weight': 0.0,
+        **{
+            f'{pipeline}.{key}': value
+            for pipeline in (
+                'train_pipeline',
+                'train_dataloader.dataset.pipeline',
+            )
+            for key, value in {
+                '7.type': 'OpticalFlow',
+                '7.method': 'dis',
+                '7.preset': 'fast',
+                '7.algorithm_keys.0': None,
+                '8.type': 'PackActionInputs',
+                '8.algorithm_keys.0': 'mask',
+                '8.algorithm_keys.1': 'flow',
+            }.items()
+        },
+    },
+    'hog': {
+        'model.targets.hog.type': 'HOGTarget',
+        'model.targets.hog.num_bins': 9,
+        'model.targets.hog.cell_size': 8,
+        'model.targets.hog.frames': 'all',
+        'model.head.pixel_weight': 0.0,
+        'model.head.motion_weight': 0.0,
+    },
     'independent': {'model.neck.sharing': 'independent'},
     'motion-only': {'model.head.pixel_weight': 0.0},
+    'tubelet-difference': {
+        'model.targets.difference.type': 'TubeletDifferenceTarget',
+        'model.head.pixel_weight': 0.0,
+        'model.head.motion_weight': 0.0,
+    },
     'random': {
         'train_pipeline.6.type': 'RandomMasking',
         'train_dataloader.dataset.pipeline.6.type': 'RandomMasking',

@@ -6,7 +6,7 @@ from conftest import tube_mask
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 
-from mmmotionmae.models import FrameDifferenceTarget
+from mmmotionmae.models.targets import FrameDifferenceTarget
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)

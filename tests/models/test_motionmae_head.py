@@ -6,7 +6,7 @@ from mmaction.registry import MODELS
 from sklearn.metrics import r2_score
 from test_tubelet import naive_patchify
 
-from mmmotionmae.models import PixelTarget
+from mmmotionmae.models.targets import PixelTarget
 from mmmotionmae.models.utils.reconstruction_error import (
     explained_variance,
     squared_error,

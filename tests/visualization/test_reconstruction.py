@@ -8,8 +8,9 @@ import torch
 from conftest import as_batch, tube_mask
 from PIL import Image
 
-from mmmotionmae.models import FrameDifferenceTarget, PixelTarget
 from mmmotionmae.models.targets import (
+    FrameDifferenceTarget,
+    PixelTarget,
     motion_map,
     motion_scale,
     motion_to_rgb,

@@ -1,5 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .base import STATISTICS, ReconstructionTarget, draw_frames
+from .flow_target import FlowTarget, OpticalFlow
 from .frame_difference_target import (
     FrameDifferenceTarget,
     check_frame_difference,
@@ -8,6 +9,7 @@ from .frame_difference_target import (
     motion_scale,
     motion_to_rgb,
 )
+from .hog_target import HOGTarget
 from .pixel_target import PixelTarget
 from .shorthands import (
     DEFAULT_TARGETS,
@@ -16,6 +18,7 @@ from .shorthands import (
     resolve_targets,
     without_shorthands,
 )
+from .tubelet_difference_target import TubeletDifferenceTarget
 from .tubelet_target import TubeletTarget
 from .values import NORMS, TargetValues, in_pixel_range
 
@@ -23,10 +26,14 @@ __all__ = [
     'DEFAULT_TARGETS',
     'NORMS',
     'STATISTICS',
+    'FlowTarget',
     'FrameDifferenceTarget',
+    'HOGTarget',
+    'OpticalFlow',
     'PixelTarget',
     'ReconstructionTarget',
     'TargetValues',
+    'TubeletDifferenceTarget',
     'TubeletTarget',
     'as_targets',
     'build_targets',

@@ -17,7 +17,7 @@ import report  # noqa: E402
 import torch
 from PIL import Image
 
-from mmmotionmae.models import FrameDifferenceTarget
+from mmmotionmae.models.targets import FrameDifferenceTarget
 
 
 @pytest.fixture
