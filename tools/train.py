@@ -21,6 +21,7 @@ from mmmotionmae.cli.data_errors import (
     explain_data_errors,
     leave_out_bad_videos,
 )
+from mmmotionmae.cli.resume import set_resume
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,7 +79,7 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
         The runner, after training.
     """
     cfg = config_of(args)
-    train_options.set_resume(cfg, args.resume, args.overwrite)
+    set_resume(cfg, args.resume, args.overwrite)
     train_options.set_randomness(
         cfg, args.seed, args.diff_rank_seed, args.deterministic
     )

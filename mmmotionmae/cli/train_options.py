@@ -5,8 +5,6 @@ The flags are MMAction2's. Every function raises :class:`UsageError` with one
 clear sentence where a user's input is at fault.
 """
 
-import os.path as osp
-
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -82,38 +80,6 @@ def set_auto_scale_lr(cfg: Config) -> None:
         )
     factor = clips_per_rank_and_step(cfg) / cfg.train_dataloader.batch_size
     cfg.auto_scale_lr = dict(enable=True, base_batch_size=base / factor)
-
-
-def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
-    """Decide what becomes of an earlier run in the work dir.
-
-    Args:
-        cfg: Changed in place.
-        resume: ``'auto'``: go on from the last checkpoint of the work dir,
-            if there is one. A path: go on from that checkpoint. None: start
-            anew.
-        overwrite: Whether a new run may write into the work dir of another.
-
-    Raises:
-        UsageError: If a run would be overwritten, or the checkpoint to
-            resume from is missing.
-    """
-    if resume is None:
-        last = osp.join(cfg.work_dir, 'last_checkpoint')
-        if osp.exists(last) and not (overwrite or cfg.get('resume')):
-            raise UsageError(
-                f'{cfg.work_dir!r} holds the checkpoints of an earlier run. '
-                'Go on with it (--resume), choose another --work-dir, or '
-                'write over it (--overwrite).'
-            )
-        return
-    cfg.resume = True
-    if resume == 'auto':
-        cfg.load_from = None
-        return
-    if '://' not in resume and not osp.isfile(resume):
-        raise UsageError(f'There is no checkpoint {resume!r} to resume from.')
-    cfg.load_from = resume
 
 
 def switch_off_validation(cfg: Config) -> None:

@@ -16,7 +16,7 @@ from .annotation import (
     read_frame_list,
     read_video_list,
 )
-from .bad_videos import BadVideos
+from .bad_video_list import BadVideos
 
 # These do not write into the frames that they are given, as Flip does. With
 # no others, several clips can be made of the same frames without copies.

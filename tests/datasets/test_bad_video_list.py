@@ -9,7 +9,7 @@ from multiprocessing import get_context
 import pytest
 from helpers.processes import HUNG, hang
 
-from mmmotionmae.datasets.bad_videos import BadVideos
+from mmmotionmae.datasets.bad_video_list import BadVideos
 
 FORK = get_context('fork')
 

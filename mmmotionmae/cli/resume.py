@@ -1,0 +1,50 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Resuming a run.
+
+MMEngine restores weights, optimiser, schedules and the message hub from the
+checkpoint; what makes a resumed run the uninterrupted one, bit for bit, is:
+the order of the samples, ``engine/samplers/seeded_sampler.py``; what is drawn
+for a sample, ``datasets/transforms/seeding.py``, and in an iteration,
+``engine/hooks/seed_iter_hook.py``; checkpoints that can be read again, and
+the work dir's last one, ``compat/saving.py``; all weights or an error,
+``checkpoints/mmengine_loading.py``. A test that goes on:
+``engine/loops/resumable_test_loop.py``.
+"""
+
+import os.path as osp
+
+from mmengine.config import Config
+
+from ..utils.errors import UsageError
+
+
+def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
+    """Decide what becomes of an earlier run in the work dir.
+
+    Args:
+        cfg: Changed in place.
+        resume: ``'auto'``: go on from the last checkpoint of the work dir,
+            if there is one. A path: go on from that checkpoint. None: start
+            anew.
+        overwrite: Whether a new run may write into the work dir of another.
+
+    Raises:
+        UsageError: If a run would be overwritten, or the checkpoint to
+            resume from is missing.
+    """
+    if resume is None:
+        last = osp.join(cfg.work_dir, 'last_checkpoint')
+        if osp.exists(last) and not (overwrite or cfg.get('resume')):
+            raise UsageError(
+                f'{cfg.work_dir!r} holds the checkpoints of an earlier run. '
+                'Go on with it (--resume), choose another --work-dir, or '
+                'write over it (--overwrite).'
+            )
+        return
+    cfg.resume = True
+    if resume == 'auto':
+        cfg.load_from = None
+        return
+    if '://' not in resume and not osp.isfile(resume):
+        raise UsageError(f'There is no checkpoint {resume!r} to resume from.')
+    cfg.load_from = resume
