@@ -47,7 +47,7 @@ def trust_checkpoints(trust: bool = True) -> None:
 
 
 def is_trusted() -> bool:
-    """Whether checkpoint files may run code."""
+    """Tell whether checkpoint files may run code."""
     return _trust
 
 
@@ -115,7 +115,7 @@ def load_checkpoints_safely() -> None:
 
 
 def _explain(filename: str, error: Exception) -> str | None:
-    """Why a checkpoint was not loaded; None if ``error`` says so itself."""
+    """Explain a failed loading; None if ``error`` does so itself."""
     if isinstance(error, (FileNotFoundError, PermissionError)):
         return None
     text, path = str(error), osp.expanduser(filename)

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What a checkpoint holds, and when it appears."""
+"""Patches of MMEngine's saving: plain checkpoints, complete files."""
 
 import os
 from collections import OrderedDict

@@ -133,7 +133,7 @@ class RobustVideoDataset(BaseActionDataset):
         self._keeps_frames = {type(t).__name__ for t in later} <= _KEEP_FRAMES
 
     def _count_shared(self) -> int:
-        """How many transforms come before the frames are decoded, and it."""
+        """Number of transforms up to the one that decodes the frames."""
         names = [type(t).__name__ for t in self.pipeline.transforms]
         decoders = [i for i, n in enumerate(names) if n.endswith('Decode')]
         if not decoders and self.num_repeats > 1:

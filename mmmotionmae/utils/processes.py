@@ -148,7 +148,7 @@ class _Worker(Generic[Job, Result]):
         self.connection.send(number)
 
     def finish(self) -> tuple[Job, Result | None, str]:
-        """What became of the job: it is done, has crashed or is late."""
+        """End a job that is done, has crashed or is late."""
         assert self._number is not None
         job = self._jobs[self._number]
         if not self.connection.poll():
@@ -190,7 +190,7 @@ def _serve(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
 ) -> None:
-    """What the processes do: jobs, until they are killed."""
+    """Main function of the processes: jobs, until they are killed."""
     _end_with_parent()
     # They come to all processes of a terminal or batch job; the parent knows
     # what to do.
@@ -220,7 +220,7 @@ def _attempt(
 
 
 def default_num_workers() -> int:
-    """How many processes score beside a model that runs.
+    """Number of processes that score beside a model that runs.
 
     One CPU is left to the model, and four processes are as fast as any: each
     scores hundreds of frames a second. The processes of a distributed test on

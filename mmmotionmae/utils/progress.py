@@ -4,7 +4,7 @@
 import fcntl
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,7 +74,7 @@ class RecordFile:
                 'choose another name.'
             ) from error
 
-    def read(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+    def read(self) -> Generator[tuple[dict[str, Any], bytes], None, None]:
         """Read the records; the next one is added after them.
 
         Yields:

@@ -101,7 +101,9 @@ def test_a_locked_file_is_refused(tmp_path):
 def test_a_folder_is_claimed_once(tmp_path):
     folder = tmp_path / 'a' / 'b'
     card = dict(fingerprint=dict(model=dict(depth=12)), date='today')
-    assert claim_folder(folder, card, in_use=True).startswith(f'there is no {CARD}')
+    assert claim_folder(folder, card, in_use=True).startswith(
+        f'there is no {CARD}'
+    )
     assert not folder.exists()
     assert claim_folder(folder, card, in_use=False) == ''
     later = dict(card, date='tomorrow')

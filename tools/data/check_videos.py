@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
+from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
 from mmmotionmae.datasets.annotation import (
     find_videos,
     read_frame_list,
@@ -104,7 +104,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--min-frames',
-        type=whole(1),
+        type=int_from(1),
         default=1,
         metavar='N',
         help='videos with fewer frames are bad (default: %(default)s)',

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from ...utils.errors import UsageError
 from ...utils.files import complete_files
-from ...utils.provenance import hash_file
-from ...version import __version__
+from ...utils.provenance import hash_file, versions
 from .clip_model import ClipModel
 from .file_formats import (
     DEFAULT_OPSET,
@@ -264,9 +263,7 @@ def _origin(
     model: ClipModel,
 ) -> dict[str, Any]:
     """The part of the metadata that the model does not know."""
-    origin: dict[str, Any] = dict(
-        mmmotionmae=__version__, torch=str(torch.__version__)
-    )
+    origin: dict[str, Any] = {**versions('torch')}
     if source is not None:
         origin['source'] = Path(source).name
         digest = hash_file(str(source))

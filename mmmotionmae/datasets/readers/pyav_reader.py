@@ -16,7 +16,7 @@ from .base import Deadline, Frame, VideoReader
 
 
 class PacketIndex:
-    """When the frames of a stream are shown, and which are key frames.
+    """Times of the frames of a stream, and its key frames.
 
     What precedes the first key frame in the file does not count: such frames
     cannot be decoded, or come out grey.

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Which tokens of a clip are masked.
+"""Masks of tokens: random, in tubes, or in frames.
 
 Every transform here adds ``mask``: (N, L), bool, True = masked (removed), for
 the N clips of a sample, tokens ordered (t, h, w). All clips have the same

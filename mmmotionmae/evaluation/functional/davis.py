@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""How DAVIS scores the masks of objects in a video, in NumPy alone.
+"""DAVIS scores J and F of the masks of objects, in NumPy alone.
 
 J is the region similarity, F the boundary accuracy (Perazzi et al., "A
 Benchmark Dataset and Evaluation Methodology for Video Object Segmentation",
@@ -25,7 +25,7 @@ _TOLERANCE = 0.008
 
 
 class Statistics(NamedTuple):
-    """What becomes of the values of one object, each NaN without values.
+    """Statistics of the values of one object, each NaN without values.
 
     Attributes:
         mean: The mean.
@@ -166,7 +166,7 @@ def evaluate_sequence(
 
 
 def _radius(shape: tuple[int, ...]) -> int:
-    """How far apart boundaries may lie, in pixels."""
+    """Largest distance at which boundaries hit each other, in pixels."""
     return math.ceil(_TOLERANCE * np.linalg.norm(shape))
 
 
@@ -183,7 +183,7 @@ class _Box(NamedTuple):
 
 
 def _bounding_box(gt: Mask, mask: Mask) -> _Box:
-    """Where there is something in either mask."""
+    """Smallest box around what there is in either mask."""
     union = gt | mask
     rows = np.flatnonzero(union.any(axis=1)).tolist()
     if not rows:
