@@ -160,7 +160,8 @@ def run_job_tool(tool: Callable[[], object]) -> int:
     """Run a tool that can be interrupted and called again.
 
     Returns:
-        The exit code: 0; 2 after a user's mistake; 130 after Ctrl-C.
+        The exit code: 0; 2 after a user's mistake, or where a file cannot be
+        read or written; 130 after Ctrl-C.
     """
 
     def run() -> None:

@@ -72,6 +72,8 @@ class RobustVideoDataset(BaseActionDataset):
             error with its name. True: the next video stands in for it,
             marked as ``left_out`` for :class:`VideoEvaluator`, which drops
             the prediction. Defaults to False.
+        start_index (int, optional): Number of the first raw frame. Defaults
+            to None: 1 for raw frames, 0 for videos.
         **kwargs: As in MMAction2's ``VideoDataset``; a video has one label,
             so there is no ``multi_class``.
 
