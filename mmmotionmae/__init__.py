@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """MotionMAE for MMAction2.
 
-Importing this package mends what is broken upstream, registers everything in
+Importing this package patches what is broken upstream, registers everything in
 MMAction2's own registries, and lets MMEngine load checkpoints safely.
 """
 

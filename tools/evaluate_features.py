@@ -11,7 +11,7 @@ from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.features import evaluate_features
 from mmmotionmae.apis.features.classifiers import METHODS, NEIGHBOURS
 from mmmotionmae.apis.features.evaluation import format_report
-from mmmotionmae.cli.arguments import run_tool, whole
+from mmmotionmae.cli.arguments import int_from, run_tool
 from mmmotionmae.evaluation.functional.linear_probe import STRENGTHS
 
 
@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--neighbours',
         nargs='+',
-        type=whole(1),
+        type=int_from(1),
         default=NEIGHBOURS,
         metavar='K',
         help=f'of k-NN (default: {" ".join(map(str, NEIGHBOURS))})',
@@ -71,7 +71,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--folds',
-        type=whole(2),
+        type=int_from(2),
         metavar='N',
         help='of the cross-validation of a single file (default: 10)',
     )
@@ -82,7 +82,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--seed',
-        type=whole(0),
+        type=int_from(0),
         default=0,
         help='of folds (default: %(default)s)',
     )

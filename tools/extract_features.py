@@ -22,10 +22,10 @@ from mmmotionmae.apis.runner import load_config
 from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.cli.arguments import (
     add_amp_argument,
-    add_hint_arguments,
-    hints_of,
+    add_load_options,
+    int_from,
+    load_options_of,
     run_job_tool,
-    whole,
 )
 from mmmotionmae.models.utils.vit_features import POOLINGS
 from mmmotionmae.utils.errors import UsageError
@@ -82,20 +82,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_amp_argument(parser)
     parser.add_argument(
         '--batch-size',
-        type=whole(1),
+        type=int_from(1),
         default=8,
         metavar='N',
         help='clips at a time (default: %(default)s)',
     )
     parser.add_argument(
         '--num-workers',
-        type=whole(0),
+        type=int_from(0),
         metavar='N',
         help='processes that load videos (default: one for each CPU, 8 at '
         'most)',
     )
     parser.add_argument('--device', help='such as cuda:1 or cpu')
-    add_hint_arguments(parser)
+    add_load_options(parser)
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
@@ -127,14 +127,14 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--clip-len',
-        type=whole(1),
+        type=int_from(1),
         metavar='N',
         help="frames of a clip (default: the encoder's)",
     )
     sampling = parser.add_mutually_exclusive_group()
     sampling.add_argument(
         '--frame-interval',
-        type=whole(1),
+        type=int_from(1),
         default=4,
         metavar='N',
         help='every how many frames of the video (default: %(default)s)',
@@ -146,7 +146,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--num-clips',
-        type=whole(1),
+        type=int_from(1),
         default=1,
         metavar='N',
         help='clips of each video (default: %(default)s)',
@@ -167,7 +167,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--img-size',
-        type=whole(1),
+        type=int_from(1),
         metavar='PIXELS',
         help="height and width of clips (default: the encoder's)",
     )
@@ -207,7 +207,7 @@ def extract(args: argparse.Namespace) -> Features:
         device=args.device,
         amp=args.amp,
         overwrite=args.overwrite,
-        load_options=hints_of(args),
+        load_options=load_options_of(args),
     )
     values = features.values
     size = np.prod(values.shape) * values.dtype.itemsize / 1e6

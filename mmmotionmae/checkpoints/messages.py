@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What to say of a checkpoint that does not fit."""
+"""Messages about checkpoints that do not fit, with a remedy."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ CONVERTER = 'python tools/convert/convert_checkpoint.py'
 def suggest_remedy(
     tensors: Mapping[str, Tensor], source: str, prefix: str, missing: list[str]
 ) -> str:
-    """What tensors look like whose names do not fit, and what to do.
+    """Guess the format of tensors whose names do not fit, and a remedy.
 
     Args:
         tensors: Of the checkpoint.
@@ -63,7 +63,7 @@ def explain_shapes(
     source: str,
     prefix: str,
 ) -> str:
-    """What to do about tensors of another shape than those of the model.
+    """Advise on tensors of another shape than those of the model.
 
     Args:
         model: The model.
@@ -106,7 +106,7 @@ def explain_shapes(
 
 
 def _is_of_other_clips(given: Tensor, own: Tensor, name: str) -> bool:
-    """Whether it is the size of clips or tubelets, not the width."""
+    """Tell whether it is the size of clips or tubelets, not the width."""
     if name.endswith('pos_embed'):
         return given.shape[-1] == own.shape[-1]
     return name.endswith('patch_embed.projection.weight') and (

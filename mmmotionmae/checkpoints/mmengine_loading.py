@@ -47,7 +47,7 @@ def trust_checkpoints(trust: bool = True) -> None:
 
 
 def is_trusted() -> bool:
-    """Whether checkpoint files may run code."""
+    """Tell whether checkpoint files may run code."""
     return _trust
 
 
@@ -74,10 +74,14 @@ def load_checkpoints_safely() -> None:
     Downloaded files and torch < 2.6 unpickle anything; torch >= 2.6 fails
     with a message that offers to switch the protection off. Here every file,
     from whatever source, is loaded with ``weights_only=True``; one that needs
-    more raises :class:`CheckpointError`, unless :func:`trust_checkpoints` was
-    called. Beyond MMEngine, .safetensors files can be loaded.
+    more is refused, unless :func:`trust_checkpoints` was called. Beyond
+    MMEngine, .safetensors files can be loaded.
 
     Remove when: MMEngine passes ``weights_only=True`` everywhere.
+
+    Raises:
+        CheckpointError: Not here, but where a file is loaded that needs more,
+            is broken, or is a folder.
     """
     from mmengine.runner import CheckpointLoader
 
@@ -115,7 +119,7 @@ def load_checkpoints_safely() -> None:
 
 
 def _explain(filename: str, error: Exception) -> str | None:
-    """Why a checkpoint was not loaded; None if ``error`` says so itself."""
+    """Explain a failed loading; None if ``error`` does so itself."""
     if isinstance(error, (FileNotFoundError, PermissionError)):
         return None
     text, path = str(error), osp.expanduser(filename)
@@ -226,10 +230,10 @@ def load_weights_strictly() -> None:
         mmengine.runner.runner.Runner,
         mmengine.runner._flexible_runner.FlexibleRunner,
     ):
-        runner.load_or_resume = _say_what_is_needed(runner.load_or_resume)
+        runner.load_or_resume = _name_needed_parts(runner.load_or_resume)
 
 
-def _say_what_is_needed(load_or_resume: Any) -> Any:
+def _name_needed_parts(load_or_resume: Any) -> Any:
     """A training that is not resumed needs no more than the encoder."""
     from mmengine.runner import BaseLoop
 

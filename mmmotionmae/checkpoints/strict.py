@@ -10,11 +10,11 @@ from typing import Any
 
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from ..models.backbones import locate_encoder
 from ..utils.errors import CheckpointError
+from ..utils.provenance import unwrap
 from .files import unwrap_tensors
 from .messages import explain_shapes, suggest_remedy
 from .metadata import part_of_settings, read_model_config
@@ -47,25 +47,17 @@ def needed_parts(needs: str) -> Iterator[None]:
         _needs.reset(token)
 
 
-def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model itself, without wrappers of MMEngine."""
-    inner: Any = model
-    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
-        inner = inner.module
-    return inner
-
-
 def concerns(model: nn.Module) -> bool:
     """Tell whether a model is one to load strictly.
 
     It is if it has a video encoder, or says itself, as ``encoder_prefix``,
     where its encoder is.
     """
-    return encoder_prefix(unwrap_model(model)) is not None
+    return encoder_prefix(unwrap(model)) is not None
 
 
 def encoder_prefix(model: nn.Module) -> str | None:
-    """Where the encoder is in a model.
+    """Prefix of the encoder's names in a model.
 
     Returns:
         Such as ``'backbone.'``; ``''`` if it is the model; None without one.
@@ -109,7 +101,7 @@ def load_strictly(
         CheckpointError: If anything else is missing, left over or of another
             shape. It says which format the tensors look like.
     """
-    model = unwrap_model(model)
+    model = unwrap(model)
     needs = needs or _needs.get()
     if prefix is None:
         prefix = encoder_prefix(model) or ''
@@ -209,7 +201,7 @@ def _check_heads(
 ) -> None:
     config = read_model_config(settings)
     given = part_of_settings(config, 'backbone').get('num_heads')
-    for module in unwrap_model(model).modules():
+    for module in unwrap(model).modules():
         if isinstance(module, VisionTransformer) and isinstance(given, int):
             own = module.blocks[0].attn.num_heads
             if own != given:
@@ -224,7 +216,7 @@ def _describe(model: nn.Module) -> str:
 
 
 def part_of(name: str) -> str:
-    """What a tensor is loaded together with.
+    """Part of a model that a tensor is loaded together with.
 
     Each of the decoders, and each of the predictors, is a part of its own: a
     decoder of pixels is of use to one of pixels and motion.

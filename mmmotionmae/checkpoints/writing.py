@@ -1,22 +1,19 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """From a checkpoint to a file or folder."""
 
-import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..utils.errors import CheckpointError
-from ..utils.files import complete_file
+from ..utils.files import complete_file, complete_files, write_json
 from .files import write_safetensors
 from .formats import FORMATS
 from .specs import Checkpoint, RawCheckpoint
 
-# What the tensors lie under in a .pth file.
-WRAPPERS = {'mmaction': 'state_dict', 'videomae': 'model', 'mae_st': 'model'}
+# The entry of a .pth file that the tensors lie under.
+ENTRIES = {'mmaction': 'state_dict', 'videomae': 'model', 'mae_st': 'model'}
 
 
 def write_checkpoint(
@@ -67,7 +64,7 @@ def write_checkpoint(
         # Copies, so that a view does not drag along what it is a view of.
         tensors = {n: t.detach().cpu().clone() for n, t in raw.tensors.items()}
         with complete_file(path) as temporary:
-            torch.save({WRAPPERS[format]: tensors} | raw.settings, temporary)
+            torch.save({ENTRIES[format]: tensors} | raw.settings, temporary)
     return path
 
 
@@ -77,19 +74,9 @@ def _write_folder(raw: RawCheckpoint, folder: Path) -> None:
     The files of an earlier one are replaced; any other stays.
     """
     settings: dict[str, Any] = dict(raw.settings)
-    preprocessor = settings.pop('preprocessor')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=folder.parent, prefix=f'.{folder.name}-'
-    ) as temporary:
-        made = Path(temporary)
+    texts = {'preprocessor_config.json': settings.pop('preprocessor')}
+    texts['config.json'] = settings
+    with complete_files(folder, 'model.safetensors', *texts) as made:
         write_safetensors(raw.tensors, made / 'model.safetensors', {})
-        for name, content in (
-            ('config.json', settings),
-            ('preprocessor_config.json', preprocessor),
-        ):
-            text = json.dumps(content, indent=2)
-            (made / name).write_text(f'{text}\n', encoding='utf-8')
-        folder.mkdir(exist_ok=True)
-        for file in made.iterdir():
-            shutil.move(file, folder / file.name)
+        for name, content in texts.items():
+            write_json(made / name, content)

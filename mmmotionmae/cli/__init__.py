@@ -1,2 +1,2 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What the tools call: arguments, options, errors in one line."""
+"""Insides of the tools: arguments, options, errors in one line."""

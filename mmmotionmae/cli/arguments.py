@@ -15,7 +15,7 @@ from ..compat import end_process, leave_process_group
 from ..utils.errors import MMMotionMAEError, UsageError, VideoError
 
 # Arguments of `read_checkpoint`, and what they are.
-HINTS = dict(
+LOAD_OPTIONS = dict(
     num_heads='attention heads of the encoder',
     decoder_num_heads='those of the decoder',
     trained_num_frames='frames of the clips that it was trained with '
@@ -26,8 +26,8 @@ HINTS = dict(
 )
 
 
-def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """A ``type`` for argparse: whole numbers in a range."""
+def int_from(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Make a ``type`` for argparse: integers in a range."""
 
     def parse(text: str) -> int:
         number = int(text)
@@ -79,20 +79,20 @@ def add_amp_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_hint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what a user may say of a checkpoint that does not tell itself."""
+def add_load_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for what a checkpoint may not tell itself."""
     group = parser.add_argument_group('what a checkpoint may not tell')
-    for name, text in HINTS.items():
+    for name, text in LOAD_OPTIONS.items():
         flag = f'--{name.replace("_", "-")}'
         if name == 'drop_cls_token':
             group.add_argument(flag, action='store_true', help=text)
         else:
-            group.add_argument(flag, type=whole(1), metavar='N', help=text)
+            group.add_argument(flag, type=int_from(1), metavar='N', help=text)
 
 
-def hints_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the user has said of them: arguments of ``read_checkpoint``."""
-    given = {name: getattr(args, name) for name in HINTS}
+def load_options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Those that the user has given: arguments of ``read_checkpoint``."""
+    given = {name: getattr(args, name) for name in LOAD_OPTIONS}
     return {name: value for name, value in given.items() if value}
 
 
@@ -135,7 +135,7 @@ def add_job_arguments(
     """Add ``--num-workers`` and ``--time-limit``, with this default."""
     parser.add_argument(
         '--num-workers',
-        type=whole(1),
+        type=int_from(1),
         default=len(os.sched_getaffinity(0)),
         metavar='N',
         help='videos at a time (default: one for each CPU, %(default)s)',
@@ -160,7 +160,8 @@ def run_job_tool(tool: Callable[[], object]) -> int:
     """Run a tool that can be interrupted and called again.
 
     Returns:
-        The exit code: 0; 2 after a user's mistake; 130 after Ctrl-C.
+        The exit code: 0; 2 after a user's mistake, or where a file cannot be
+        read or written; 130 after Ctrl-C.
     """
 
     def run() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..apis.runner import load_config
 from ..utils.errors import UsageError
-from ..utils.files import complete_file
-from ..utils.provenance import find_differences, hash_file
+from ..utils.files import complete_file, write_json
+from ..utils.provenance import as_read, find_differences, hash_file
 from .arguments import add_common_arguments
 
 FILE = 'result.json'
@@ -24,7 +24,7 @@ FILE = 'result.json'
 
 @dataclass
 class SplitResult:
-    """What is done of one split; kept in ``result.json`` of its folder.
+    """State of one split; kept in ``result.json`` of its folder.
 
     Attributes:
         folder: Where the split's steps write.
@@ -50,8 +50,7 @@ class SplitResult:
             UsageError: If the folder holds something else, or the split was
                 begun with other settings.
         """
-        # As it looks when read from a file: tuples are lists.
-        plain = json.loads(json.dumps(settings, default=str))
+        plain = as_read(settings)
         path = folder / FILE
         if not path.exists():
             if folder.exists() and any(folder.iterdir()):
@@ -74,8 +73,7 @@ class SplitResult:
     def save(self) -> None:
         """Write what is done."""
         content = {k: v for k, v in vars(self).items() if k != 'folder'}
-        with complete_file(self.folder / FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=1))
+        write_json(self.folder / FILE, content)
 
     def finish(
         self, step: str, seconds: float, metrics: Mapping[str, float]
@@ -186,9 +184,7 @@ def write_report(folder: Path, results: Mapping[int, SplitResult]) -> str:
     table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
     with complete_file(folder / 'splits.md') as temporary:
         temporary.write_text(f'{table}\n')
-    content = dict(splits=metrics, mean=means)
-    with complete_file(folder / 'splits.json') as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
+    write_json(folder / 'splits.json', dict(splits=metrics, mean=means))
     return table
 
 
@@ -246,7 +242,7 @@ def last_checkpoint(work_dir: Path) -> Path:
 
 
 def last_metrics(work_dir: Path) -> dict[str, Any]:
-    """What the last test has measured, as its ``LoggerHook`` has written it.
+    """Metrics of the last test, as its ``LoggerHook`` has written them.
 
     Args:
         work_dir: That of the test.

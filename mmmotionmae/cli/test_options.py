@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What the flags of ``tools/test.py`` change in a config.
+"""Changes that the flags of ``tools/test.py`` make to a config.
 
 Every function raises :class:`UsageError` with one clear sentence where a
 user's input is at fault.
@@ -126,7 +126,7 @@ def set_dump(cfg: Config, path: str | None, overwrite: bool) -> None:
 
 
 def _may_go_on(cfg: Config) -> bool:
-    """Whether a test can be made resumable."""
+    """Tell whether a test can be made resumable."""
     loader = cfg.test_dataloader
     sampler = loader.get('sampler') or {}
     return (

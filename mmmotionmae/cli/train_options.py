@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What the flags of ``tools/train.py`` change in a config.
+"""Changes that the flags of ``tools/train.py`` make to a config.
 
 The flags are MMAction2's. Every function raises :class:`UsageError` with one
 clear sentence where a user's input is at fault.

@@ -1,13 +1,13 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What is broken upstream, and what mends it.
+"""Patches of what is broken in MMAction2, MMEngine and PyTorch.
 
 Only these files know of defects in MMAction2 1.2, MMEngine 0.10 and PyTorch.
-Each function mends one of them, leaves everything alone where the defect is
+Each function patches one of them, leaves everything alone where the defect is
 absent, and says when it can go. :func:`apply` runs them all; it is called
 once, by ``import mmmotionmae``, before ``mmaction.models`` is imported. How
 checkpoints are loaded is no defect but a choice: see ``checkpoints``.
 
-Two defects are mended by the version ranges in ``setup.cfg`` alone:
+Two defects are avoided by the version ranges in ``setup.cfg`` alone:
 ``importlib_metadata``, which MMAction2 imports but does not require, and
 NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
 """
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def apply() -> None:
-    """Mend everything. Safe to call more than once."""
+    """Apply all patches. Safe to call more than once."""
     packages.stand_in_for_drn()
     packages.switch_off_broken_multimodal()
     packages.do_without_pkg_resources()

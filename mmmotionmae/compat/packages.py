@@ -21,6 +21,9 @@ def stand_in_for_drn() -> None:
     The stand-in lets the import pass and raises when a DRN is built.
 
     Remove when: a wheel of MMAction2 with the folder is on PyPI.
+
+    Raises:
+        ImportError: Not here, but where a DRN is built.
     """
     import mmaction
 

@@ -21,6 +21,10 @@ def allow_amp_on_cpu() -> None:
     does not need (its exponent is as wide as that of float32).
 
     Remove when: MMEngine's ``AmpOptimWrapper`` accepts a CPU.
+
+    Raises:
+        ValueError: Not here, but where such a wrapper is built: on a CPU, for
+            another type than bfloat16.
     """
     from mmengine.device import get_device
     from mmengine.optim import AmpOptimWrapper, OptimWrapper

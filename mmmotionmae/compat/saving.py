@@ -1,8 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What a checkpoint holds, and when it appears."""
+"""Patches of MMEngine's saving: plain checkpoints, complete files."""
 
 import os
-import os.path as osp
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import wraps
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
+from ..utils.files import complete_file
 from ..utils.patching import once, warn
 
 
@@ -148,14 +148,9 @@ def write_files_atomically() -> None:
             *args: Any,
             **kwargs: Any,
         ) -> None:
-            temporary = f'{filepath}.{os.getpid()}.tmp'
-            try:
-                put(self, obj, temporary, *args, **kwargs)
-                os.replace(temporary, filepath)
-            except BaseException:
-                if osp.exists(temporary):
-                    os.remove(temporary)
-                raise
+            path, suffix = Path(filepath), f'.{os.getpid()}.tmp'
+            with complete_file(path, suffix) as temporary:
+                put(self, obj, str(temporary), *args, **kwargs)
 
         return put_atomically
 

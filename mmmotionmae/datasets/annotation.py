@@ -198,7 +198,7 @@ def _lines(ann_file: str) -> list[tuple[int, str]]:
 
 
 def _split_number(line: str, delimiter: str | None) -> tuple[str, int | None]:
-    """What stands before the last delimiter, and the number after it.
+    """Split at the last delimiter, with a number after it.
 
     The whole line and None if it is no number.
     """

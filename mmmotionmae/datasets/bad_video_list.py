@@ -75,7 +75,7 @@ class BadVideos:
             os.ftruncate(note, 0)
 
     def died_of(self) -> dict[int, str]:
-        """What processes that are no more were loading, by process id."""
+        """Videos that dead processes were loading, by process id."""
         found = {}
         for path in self.folder.glob('*.txt'):
             filename = os.fsdecode(path.read_bytes())

@@ -72,6 +72,8 @@ class RobustVideoDataset(BaseActionDataset):
             error with its name. True: the next video stands in for it,
             marked as ``left_out`` for :class:`VideoEvaluator`, which drops
             the prediction. Defaults to False.
+        start_index (int, optional): Number of the first raw frame. Defaults
+            to None: 1 for raw frames, 0 for videos.
         **kwargs: As in MMAction2's ``VideoDataset``; a video has one label,
             so there is no ``multi_class``.
 
@@ -133,7 +135,7 @@ class RobustVideoDataset(BaseActionDataset):
         self._keeps_frames = {type(t).__name__ for t in later} <= _KEEP_FRAMES
 
     def _count_shared(self) -> int:
-        """How many transforms come before the frames are decoded, and it."""
+        """Number of transforms up to the one that decodes the frames."""
         names = [type(t).__name__ for t in self.pipeline.transforms]
         decoders = [i for i, n in enumerate(names) if n.endswith('Decode')]
         if not decoders and self.num_repeats > 1:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checkpoints.files import write_safetensors
 from ..models import MotionMAE
-from ..utils.files import complete_file, set_aside
+from ..utils.files import complete_file, set_aside, write_json
 from ..utils.provenance import circumstances, hash_file, unwrap
 
 FORMATS = ('pth', 'safetensors')
@@ -80,9 +80,7 @@ def write_backbone(
     else:
         with complete_file(path) as temporary:
             torch.save(dict(state_dict=tensors, meta=card), temporary)
-    with complete_file(beside) as temporary:
-        text = json.dumps(card, indent=2) + '\n'
-        temporary.write_text(text, encoding='utf-8')
+    write_json(beside, card)
     return renamed
 
 
@@ -98,7 +96,7 @@ def _run_of(card: Path) -> str | None:
 def make_backbone_card(
     runner: Runner, origin: list[dict[str, Any]], data: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What is known of a training, whatever its progress.
+    """Provenance of the encoder of a training, whatever its progress.
 
     Args:
         runner: Of the training.
@@ -155,7 +153,7 @@ def find_origin(runner: Runner) -> list[dict[str, Any]]:
 
 
 def describe_data(dataset: Any) -> list[dict[str, Any]]:
-    """What a data set consists of, so that it can be told from others.
+    """Describe a data set so that it can be told from others.
 
     Args:
         dataset: MMEngine's, also wrapped or concatenated.

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What becomes of the scores of DAVIS: a table, CSV files and JSON."""
+"""Report of the scores of DAVIS: a table, CSV files and JSON."""
 
 import csv
 import json
@@ -153,7 +153,7 @@ def format_table(scores: Sequence[SequenceScores]) -> str:
 
 
 def list_oddities(scores: Sequence[SequenceScores]) -> list[str]:
-    """What somebody who reads the scores should know, in sentences."""
+    """Oddities that a reader of the scores should know, in sentences."""
     oddities = []
     for item in scores:
         if not item.objects:

@@ -1,2 +1,2 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What every other folder may use; it imports none of them."""
+"""Files, records, processes, errors, seeds: for every other folder."""

@@ -40,7 +40,3 @@ class AnnotationError(MMMotionMAEError, ValueError):
 
 class TooManyBadVideosError(MMMotionMAEError, RuntimeError):
     """So many videos are bad that something else must be wrong."""
-
-
-class DifferentResultsError(MMMotionMAEError, ValueError):
-    """There are predictions of something else."""

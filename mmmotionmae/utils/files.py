@@ -1,36 +1,91 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Files and folders that appear once they are complete; order of names."""
 
+import json
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import get_rank
 
 
 @contextmanager
-def complete_file(path: Path) -> Iterator[Path]:
+def complete_file(path: Path, suffix: str = '.tmp') -> Iterator[Path]:
     """Let a file appear under its name only once it is complete.
 
     Args:
         path: The file, replaced if it exists. Missing parent folders are
             made.
+        suffix: Of the temporary name; where several processes write the
+            file, each has its own.
 
     Yields:
-        Where to write: ``<path>.tmp``, renamed at the end, or removed after
-        an error.
+        Where to write: ``<path><suffix>``, renamed at the end, or removed
+        after an error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.tmp')
+    temporary = path.with_name(f'{path.name}{suffix}')
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
+    """Write a JSON file in a :func:`complete_file`.
+
+    Args:
+        path: The file, replaced if it exists.
+        content: Plain data.
+        indent: Spaces of each level.
+    """
+    text = json.dumps(content, indent=indent)
+    with complete_file(path) as temporary:
+        temporary.write_text(f'{text}\n', encoding='utf-8')
+
+
+@contextmanager
+def complete_files(folder: Path, *names: str) -> Iterator[Path]:
+    """Let files that belong together appear only once all are complete.
+
+    Args:
+        folder: Where they belong; made if it is missing. Other files in it
+            stay.
+        *names: The files, replaced if they exist, removed if they are not
+            written. While others are replaced, the first is not there.
+
+    Yields:
+        A folder to write them into. It is removed at the end; after an error
+        nothing is left.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=folder, prefix=f'.{names[0]}.'
+        ) as temporary:
+            made = Path(temporary)
+            yield made
+            pairs = [(made / name, folder / name) for name in names]
+            if any(p.exists() for pair in pairs[1:] for p in pair):
+                pairs[0][1].unlink(missing_ok=True)
+            for new, old in reversed(pairs):
+                if new.exists():
+                    os.replace(new, old)
+                else:
+                    old.unlink(missing_ok=True)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+        raise
 
 
 def set_aside(path: Path) -> Path:

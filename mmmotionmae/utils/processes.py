@@ -51,12 +51,19 @@ def find_loader_death(error: BaseException) -> tuple[set[int], str] | None:
     return {int(pid) for pid in death[1].split(',')}, death[2].strip()
 
 
-def _end_with_parent() -> None:
-    """Let this process end when its parent does, also if that is killed."""
+def _begin(handler: signal.Handlers) -> None:
+    """Start a process that ends when its parent does, also if that is killed.
+
+    Args:
+        handler: Of the signals that come to all processes of a terminal or
+            batch job; what is inherited is meant for the parent.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:
         os._exit(1)
+    for number in _SIGNALS:
+        signal.signal(number, handler)
 
 
 def run_jobs(
@@ -153,7 +160,7 @@ class _Worker(Generic[Job, Result]):
         self.connection.send(number)
 
     def finish(self) -> tuple[Job, Result | None, str]:
-        """What became of the job: it is done, has crashed or is late."""
+        """End a job that is done, has crashed or is late."""
         assert self._number is not None
         job = self._jobs[self._number]
         if not self.connection.poll():
@@ -195,12 +202,8 @@ def _serve(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
 ) -> None:
-    """What the processes do: jobs, until they are killed."""
-    _end_with_parent()
-    # They come to all processes of a terminal or batch job; the parent knows
-    # what to do.
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """Main function of the processes: jobs, until they are killed."""
+    _begin(signal.SIG_IGN)  # the parent knows what to do
     # What they print in a crash, and before, would tear the progress bar.
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -225,7 +228,7 @@ def _attempt(
 
 
 def default_num_workers() -> int:
-    """How many processes score beside a model that runs.
+    """Number of processes that score beside a model that runs.
 
     One CPU is left to the model, and four processes are as fast as any: each
     scores hundreds of frames a second. The processes of a distributed test on
@@ -275,7 +278,7 @@ class ScoringPool(Generic[Score]):
     def _start(self, sequence: str, job: Callable[[], Score]) -> Future[Score]:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                self._num_workers, _CONTEXT, _begin_to_score
+                self._num_workers, _CONTEXT, _begin, (signal.SIG_DFL,)
             )
         return self._executor.submit(_score, sequence, job)
 
@@ -324,10 +327,3 @@ def _score(sequence: str, job: Callable[[], Score]) -> Score:
         raise ScoringError(
             f'{sequence} cannot be scored: {kind and kind + ": "}{error}'
         ) from error
-
-
-def _begin_to_score() -> None:
-    _end_with_parent()
-    # What is inherited is meant for the parent. Ctrl-C comes to all.
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_DFL)

@@ -1,171 +1,133 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Records of a test that is not finished, on disk."""
+"""Progress of work that may be interrupted: whose it is, and its records."""
 
+import fcntl
 import json
-import pickle
-import struct
-import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
-from itertools import islice
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-import torch
-from mmengine.dist import get_rank
-from mmengine.structures import BaseDataElement
-
-from .errors import DifferentResultsError
-from .files import complete_file, set_aside
+from .errors import UsageError
+from .files import write_json
 from .provenance import find_differences
 
 CARD = 'card.json'
-# Before each batch: its length in bytes, and its CRC-32.
-_HEADER = struct.Struct('<QI')
-_DTYPES = (  # those that NumPy has, too
-    *(torch.float64, torch.float32, torch.float16, torch.bool),
-    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
-)
 
 
-class StoredBatch(NamedTuple):
-    """A batch of predictions.
-
-    Attributes:
-        indices: Of the samples, in the data set.
-        samples: What ``to_dict`` of the data samples gives; read from a file,
-            with tensors on the CPU.
-        bad: Bad videos that were found meanwhile, with reasons.
-    """
-
-    indices: list[int]
-    samples: list[dict]
-    bad: dict[str, str]
-
-
-class PredictionParts:
-    """A folder for the predictions of a test, as they come.
-
-    Every process of every run adds batches to a file of its own. One that was
-    killed may leave an incomplete batch at the end, which does not count.
-
-    The files are pickles, as the dump that is made of them: read only those
-    whose source you trust.
+def claim_folder(folder: Path, card: dict[str, Any], in_use: bool) -> str:
+    """Make sure that the results in a folder are those of a card.
 
     Args:
-        folder: Made if it is missing.
+        folder: Gets a ``card.json`` if it has none, and is made if missing.
+        card: Provenance of the results, see
+            :func:`mmmotionmae.utils.provenance.make_card`.
+        in_use: Whether there are results already.
+
+    Returns:
+        Why the results are of something else; empty if they are not.
+    """
+    path = folder / CARD
+    if path.exists():
+        old = json.loads(path.read_text(encoding='utf-8'))
+        return find_differences(old, card)
+    if in_use:
+        return f'there is no {CARD} that says what made them'
+    write_json(path, card)
+    return ''
+
+
+class RecordFile:
+    """Records in a file that grows, each with a checksum.
+
+    A record is a line of JSON and, if that has an entry ``bytes``, as many
+    bytes after it. What a crash has left half written is not a record; it
+    and all that follows is overwritten by the next one.
+
+    Args:
+        path: The file, made if it is missing, and its folder, too.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = open(path, 'a+b')
+        self._end = 0
 
-    def open(self, card: dict[str, Any], overwrite: bool) -> str | None:
-        """Make sure that what is here belongs to the test that begins.
+    def __enter__(self) -> 'RecordFile':
+        return self
 
-        Args:
-            card: What makes the predictions, see :func:`make_card`.
-            overwrite: Whether to rename a folder of something else.
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
-        Returns:
-            A sentence for the log if a folder was renamed.
+    def lock(self) -> None:
+        """Keep other processes out until this one ends or closes the file.
 
         Raises:
-            DifferentResultsError: If there are predictions of something else.
+            UsageError: If another one has locked it.
         """
-        path = self.folder / CARD
-        note = problem = None
-        if path.exists():
-            old = json.loads(path.read_text(encoding='utf-8'))
-            problem = find_differences(old, card)
-        elif any(self.folder.glob('*.part')):
-            problem = f'there is no {CARD} that says what made them'
-        if problem:
-            if not overwrite:
-                raise DifferentResultsError(problem)
-            earlier = set_aside(self.folder)
-            note = f'What was in {self.folder} is now in {earlier}'
-        if not path.exists():
-            with complete_file(path) as temporary:
-                text = json.dumps(card, indent=2) + '\n'
-                temporary.write_text(text, encoding='utf-8')
-        return note
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f'Another process is writing {self.path}: wait for it, or '
+                'choose another name.'
+            ) from error
 
-    def new_file(self) -> BinaryIO:
-        """A file for the batches of this process."""
-        name = f'{time.time_ns()}-{get_rank()}.part'
-        return (self.folder / name).open('xb')
+    def read(self) -> Generator[tuple[dict[str, Any], bytes], None, None]:
+        """Read the records; the next one is added after them.
 
-    def read(self) -> Iterator[StoredBatch]:
-        """All complete batches, of all processes and runs."""
-        for path in sorted(self.folder.glob('*.part')):
-            data, start = path.read_bytes(), 0
-            while start + _HEADER.size <= len(data):
-                length, checksum = _HEADER.unpack_from(data, start)
-                start += _HEADER.size
-                block = data[start : start + length]
-                start += length
-                # A crash of the system may leave zeros.
-                if not length or zlib.crc32(block) != checksum:
-                    break
-                yield StoredBatch(*pickle.loads(block))
+        Yields:
+            The entries of a record, and its bytes. If the caller stops at
+            one, that does not count, and is overwritten as well.
+        """
+        self._file.seek(0)
+        self._end = 0
+        for record in read_records(self._file):
+            yield record
+            self._end = self._file.tell()
+
+    def add(self, entry: dict[str, Any], data: bytes = b'') -> None:
+        """Add a record to those that were read or added.
+
+        Args:
+            entry: For JSON; neither ``bytes`` nor ``crc`` is among the names.
+            data: Bytes that belong to it.
+        """
+        if data:
+            entry = dict(entry, bytes=len(data))
+        line = json.dumps(dict(entry, crc=_checksum(entry, data)))
+        self._file.truncate(self._end)
+        self._file.write(line.encode() + b'\n' + data)
+        self._file.flush()
+        self._end = self._file.tell()
+
+    def close(self) -> None:
+        """Close the file, which unlocks it."""
+        self._file.close()
 
 
-class PartWriter:
-    """Stores what the model gives; stands where the evaluator does.
+def read_records(file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Read the records of a :class:`RecordFile`, up to the first broken one.
 
     Args:
-        file: See :meth:`PredictionParts.new_file`.
-        indices: The samples in the order in which they will come.
-        read_bad: Gives the bad videos that are known by now, with reasons.
+        file: Opened at the first record.
+
+    Yields:
+        The entries of a record, and its bytes.
     """
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        indices: Sequence[int],
-        read_bad: Callable[[], dict[str, str]],
-    ) -> None:
-        self._file = file
-        self._indices = iter(indices)
-        self._read_bad = read_bad
-        self._stored_bad: dict[str, str] = {}
-
-    def process(
-        self, data_samples: Sequence[BaseDataElement], data_batch: Any = None
-    ) -> None:
-        """Store a batch."""
-        bad: dict[str, str] = {}
-        if any(sample.get('left_out') for sample in data_samples):
-            found = self._read_bad()
-            new = found.keys() - self._stored_bad.keys()
-            bad = {name: found[name] for name in new}
-            self._stored_bad = found
-        batch = StoredBatch(
-            list(islice(self._indices, len(data_samples))),
-            [sample.to_dict() for sample in data_samples],
-            bad,
-        )
-        buffer = BytesIO()
-        _Pickler(buffer).dump(tuple(batch))
-        block = buffer.getvalue()
-        header = _HEADER.pack(len(block), zlib.crc32(block))
-        self._file.write(header + block)
-        self._file.flush()
+    while (line := file.readline()).endswith(b'\n'):
+        try:
+            entry = json.loads(line)
+            crc = entry.pop('crc')
+            data = file.read(entry.get('bytes', 0))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return  # no record, whatever it is
+        if crc != _checksum(entry, data):
+            return
+        entry.pop('bytes', None)
+        yield entry, data
 
 
-class _Pickler(pickle.Pickler):
-    """Stores tensors as arrays: on the CPU, no more than they show.
-
-    PyTorch's own way takes several times as long, and stores all of what a
-    view is a part of, such as the scores of the whole batch.
-    """
-
-    def reducer_override(self, value: Any) -> Any:
-        """How a tensor is stored; other values as always."""
-        if type(value) is not torch.Tensor:
-            return NotImplemented
-        value = value.detach().cpu()
-        if value.dtype in _DTYPES:
-            return torch.from_numpy, (value.numpy(),)
-        return value.clone().__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+def _checksum(entry: dict[str, Any], data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(json.dumps(entry).encode()))

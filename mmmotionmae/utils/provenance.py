@@ -1,18 +1,16 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Cards that tell what made a result: weights, settings, versions, date."""
+"""Provenance of results, in cards: weights, settings, versions, date."""
 
 import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import mmaction
-import mmengine
-import numpy as np
 import torch
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -25,12 +23,15 @@ NEUTRAL = ('init_cfg', 'frames_per_batch', 'max_affinities', 'sequences')
 
 
 def unwrap(model: nn.Module) -> Any:
-    """The model itself, without MMEngine's wrapper."""
-    return model.module if is_model_wrapper(model) else model
+    """The model itself, without wrappers of MMEngine."""
+    inner: Any = model
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    return inner
 
 
 def make_card(runner: Runner) -> dict[str, Any]:
-    """What makes the results of a test.
+    """Provenance of the results of a test: all that makes them.
 
     Args:
         runner: With the weights loaded.
@@ -61,18 +62,19 @@ def circumstances(seed: int | None) -> dict[str, Any]:
     """``seed``, ``versions`` of packages and ``date``, for a card."""
     return dict(
         seed=seed,
-        versions=dict(
-            mmmotionmae=__version__,
-            torch=torch.__version__,
-            mmaction=mmaction.__version__,
-            mmengine=mmengine.__version__,
-            numpy=np.__version__,
-        ),
+        versions=versions('torch', 'mmaction', 'mmengine', 'numpy'),
         date=time.strftime('%Y-%m-%d %H:%M:%S %z'),
     )
 
 
-def as_read(card: dict[str, Any]) -> dict[str, Any]:
+def versions(*modules: str) -> dict[str, str]:
+    """Versions of this package and of others, by the names of modules."""
+    return dict(mmmotionmae=__version__) | {
+        name: str(import_module(name).__version__) for name in modules
+    }
+
+
+def as_read(card: Mapping[str, Any]) -> dict[str, Any]:
     """A card as it looks when read from a file: tuples are lists."""
     plain: dict[str, Any] = json.loads(json.dumps(card, default=str))
     return plain
@@ -110,7 +112,7 @@ def hash_file(path: str | None) -> str | None:
 
 
 def find_differences(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What two cards differ in; empty if it does not change results."""
+    """Differences of two cards that change results; empty without."""
     pairs = _different_items(old['fingerprint'], new['fingerprint'])
     if 'weights' in pairs:  # say where they are from
         for name in ('checkpoint', 'seed'):

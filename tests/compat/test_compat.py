@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""One test or more for each thing that `mmmotionmae.compat` mends."""
+"""One test or more for each thing that `mmmotionmae.compat` patches."""
 
 import argparse
 import importlib.util
@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'
 PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
 DRN = 'mmaction.models.localizers.drn'
-on_cpu = pytest.mark.skipif(get_device() != 'cpu', reason='mends CPUs only')
+on_cpu = pytest.mark.skipif(get_device() != 'cpu', reason='patches CPUs only')
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +159,7 @@ def test_multimodal_stays_off_without_a_word(monkeypatch, messages):
 
 @pytest.fixture
 def without_pkg_resources(monkeypatch):
-    """The mend of MMEngine's package functions, undone afterwards."""
+    """The patch of MMEngine's package functions, undone afterwards."""
     owners = (
         mmengine.utils,
         mmengine.utils.package_utils,

@@ -25,7 +25,11 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.utils.progress import PartWriter, PredictionParts
+from mmmotionmae.engine.loops.resumable_test_loop import (
+    BatchWriter,
+    read_batches,
+)
+from mmmotionmae.utils.progress import RecordFile
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = (
@@ -349,17 +353,15 @@ def test_tensors_of_all_kinds_come_back(tmp_path):
         scalar=torch.tensor(3.5),
         empty=torch.zeros(0, 2),
     )
-    parts = PredictionParts(tmp_path / 'parts')
-    parts.open(dict(fingerprint={}), overwrite=False)
     nested = InstanceData(labels=every[0], boxes=every[1:2].expand(4, 4))
     sample = ActionDataSample(metainfo=dict(name='é', shape=(2, 3)))
     for name, value in kinds.items():
         sample.set_field(value, name)
     sample.set_field(nested, 'nested')
     sample.set_field([dict(deep=every[2])], 'listed')
-    with parts.new_file() as file:
-        PartWriter(file, [7], dict).process([sample])
-    (batch,) = parts.read()
+    with RecordFile(tmp_path / '1-0.part') as file:
+        BatchWriter(file, [7], dict).process([sample])
+    (batch,) = read_batches(tmp_path)
     assert batch.indices == [7] and batch.bad == {}
     (found,) = batch.samples
     for name, value in kinds.items():

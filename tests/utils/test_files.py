@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mmmotionmae.utils.files import complete_file, set_aside
+from mmmotionmae.utils.files import complete_file, complete_files, set_aside
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -41,3 +41,33 @@ def test_what_is_set_aside_keeps_all_earlier_ones(tmp_path):
     name = 'run-20260102-030405'
     assert names == [name, f'{name}-1', f'{name}-2']
     assert [(folder / 'file').read_text() for folder in kept] == list('012')
+
+
+def test_files_that_belong_together_appear_together(tmp_path):
+    folder = tmp_path / 'a'
+    with complete_files(folder, 'model', 'model.data') as made:
+        for name in ('model', 'model.data'):
+            (made / name).write_text('old')
+        assert not (folder / 'model').exists()
+    (folder / 'mine').write_text('mine')
+    with pytest.raises(RuntimeError, match='half way'):
+        with complete_files(folder, 'model', 'model.data') as made:
+            (made / 'model').write_text('new')
+            raise RuntimeError('half way')
+    assert content(folder) == dict.fromkeys(['model', 'model.data'], 'old') | {
+        'mine': 'mine'
+    }
+    with complete_files(folder, 'model', 'model.data') as made:
+        (made / 'model').write_text('new')
+    assert content(folder) == dict(model='new', mine='mine')
+
+
+def test_a_folder_is_not_left_behind_empty(tmp_path):
+    with pytest.raises(RuntimeError, match='half way'):
+        with complete_files(tmp_path / 'a' / 'b', 'model'):
+            raise RuntimeError('half way')
+    assert not (tmp_path / 'a' / 'b').exists()
+
+
+def content(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}

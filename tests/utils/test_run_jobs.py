@@ -13,7 +13,7 @@ import pytest
 from helpers.processes import HUNG, clock_until, hang, running, wait_until
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
+from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.processes import run_jobs
 
@@ -205,7 +205,7 @@ def test_exit_codes(capsys):
 def test_arguments(capsys):
     parser = argparse.ArgumentParser()
     add_job_arguments(parser, time_limit=60)
-    parser.add_argument('--crf', type=whole(0, 51))
+    parser.add_argument('--crf', type=int_from(0, 51))
     args = parser.parse_args([])
     assert args.num_workers == len(os.sched_getaffinity(0))
     assert args.time_limit == 60

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import run_tool, whole
+from mmmotionmae.cli.arguments import int_from, run_tool
 from mmmotionmae.evaluation import score_davis
 from mmmotionmae.evaluation.davis_report import (
     format_table,
@@ -55,14 +55,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--resize',
         nargs=2,
-        type=whole(1),
+        type=int_from(1),
         metavar=('HEIGHT', 'WIDTH'),
         help='score everything at this size; published numbers of CropMAE, '
         'SiamMAE and RSP are of 480 880',
     )
     parser.add_argument(
         '--num-workers',
-        type=whole(0),
+        type=int_from(0),
         default=len(os.sched_getaffinity(0)),
         metavar='N',
         help='sequences at a time, each in a process of its own; 0: all in '

@@ -15,7 +15,11 @@ from mmmotionmae.checkpoints import (
     trust_checkpoints,
     write_checkpoint,
 )
-from mmmotionmae.cli.arguments import add_hint_arguments, hints_of, run_tool
+from mmmotionmae.cli.arguments import (
+    add_load_options,
+    load_options_of,
+    run_tool,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,7 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=int,
         help='frames of a tubelet; a decoder is then left behind',
     )
-    add_hint_arguments(parser)
+    add_load_options(parser)
     parser.add_argument(
         '--overwrite',
         action='store_true',
@@ -84,7 +88,7 @@ def convert(args: argparse.Namespace) -> Checkpoint:
     checkpoint = read_checkpoint(
         args.source,
         encoder_only=args.encoder_only,
-        **hints_of(args),
+        **load_options_of(args),
     )
     print(describe_checkpoint(checkpoint))
     resized = resize_checkpoint(

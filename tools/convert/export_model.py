@@ -24,7 +24,11 @@ from mmmotionmae.checkpoints import (
     read_raw,
     resize_checkpoint,
 )
-from mmmotionmae.cli.arguments import add_hint_arguments, hints_of, run_tool
+from mmmotionmae.cli.arguments import (
+    add_load_options,
+    load_options_of,
+    run_tool,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -98,7 +102,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='names of the classes, one a line, in the order of the labels '
         '(default: those in the checkpoint, if any)',
     )
-    add_hint_arguments(parser)
+    add_load_options(parser)
     parser.add_argument(
         '--no-check',
         action='store_true',
@@ -162,7 +166,7 @@ def load_without_config(
         checkpoint knows.
     """
     checkpoint = resize_checkpoint(
-        read_checkpoint(args.checkpoint, **hints_of(args)),
+        read_checkpoint(args.checkpoint, **load_options_of(args)),
         num_frames=args.num_frames,
         img_size=args.img_size,
     )

@@ -3,20 +3,19 @@
 """Decode videos and write a list of those that are good."""
 
 import argparse
-import json
 import os
 import os.path as osp
 import sys
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
+from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
 from mmmotionmae.datasets.annotation import (
     find_videos,
     read_frame_list,
@@ -31,6 +30,7 @@ from mmmotionmae.datasets.readers import (
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.files import complete_file
 from mmmotionmae.utils.processes import run_jobs
+from mmmotionmae.utils.progress import RecordFile
 
 
 class Video(NamedTuple):
@@ -104,7 +104,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--min-frames',
-        type=whole(1),
+        type=int_from(1),
         default=1,
         metavar='N',
         help='videos with fewer frames are bad (default: %(default)s)',
@@ -233,10 +233,10 @@ def check_all(
     bar = tqdm(
         total=len(todo) + len(verdicts), initial=len(verdicts), unit='video'
     )
-    with bar, closing(results), progress.open() as file:
+    with bar, closing(results), closing(progress):
         for video, num_frames, reason in results:
             verdicts[video] = Verdict(num_frames, reason)
-            progress.add(file, video, verdicts[video])
+            progress.add(video, verdicts[video])
             bad += bool(reason)
             bar.set_postfix(bad=bad, refresh=False)
             bar.update()
@@ -280,13 +280,13 @@ class Progress:
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self._path = args.out.with_name(f'{args.out.name}.progress.jsonl')
         self._args = args
         self._known: dict[tuple, Verdict] = {}
-        with suppress(FileNotFoundError):
-            for line in self._path.read_text(encoding='utf-8').splitlines():
-                with suppress(ValueError):  # cut off by the interruption
-                    self._load(json.loads(line))
+        self._file = RecordFile(
+            args.out.with_name(f'{args.out.name}.progress.jsonl')
+        )
+        for record, _ in self._file.read():
+            self._load(record)
 
     def _load(self, record: dict) -> None:
         time_limit, reason = record.pop('time_limit'), record.pop('reason')
@@ -316,20 +316,16 @@ class Progress:
         """The verdict of an earlier call, if it still holds."""
         return self._known.get(tuple(self._key(video).values()))
 
-    def open(self) -> TextIO:
-        """The file, to be passed to :meth:`add`."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(self._path, 'a', encoding='utf-8', buffering=1)
-        if file.tell() and not self._path.read_bytes().endswith(b'\n'):
-            file.write('\n')
-        return file
-
-    def add(self, file: TextIO, video: Video, verdict: Verdict) -> None:
+    def add(self, video: Video, verdict: Verdict) -> None:
         """Write down a verdict."""
         record = self._key(video) | dict(
             time_limit=self._args.time_limit, **verdict._asdict()
         )
-        file.write(f'{json.dumps(record)}\n')
+        self._file.add(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def writable(path: str) -> bool:

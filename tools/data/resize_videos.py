@@ -25,7 +25,7 @@ from av.video.reformatter import (
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_job_arguments, run_job_tool, whole
+from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
 from mmmotionmae.datasets.annotation import find_videos
 from mmmotionmae.datasets.readers import PyAVReader
 from mmmotionmae.utils.errors import VideoError
@@ -74,14 +74,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--short-side',
-        type=whole(2),
+        type=int_from(2),
         default=320,
         metavar='PIXELS',
         help='of the copies, even (default: %(default)s)',
     )
     parser.add_argument(
         '--crf',
-        type=whole(0, 51),
+        type=int_from(0, 51),
         default=18,
         metavar='CRF',
         help='quality of x264, from 0 (lossless) to 51; 6 more halve the '
@@ -89,7 +89,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--keyframe-interval',
-        type=whole(1),
+        type=int_from(1),
         default=32,
         metavar='FRAMES',
         help='a key frame comes at least every so many frames; fewer: '

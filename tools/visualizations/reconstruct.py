@@ -13,10 +13,10 @@ from mmmotionmae.apis.inferencer.inputs import MASKS
 from mmmotionmae.apis.inferencer.outputs import OUT_TYPES
 from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.cli.arguments import (
-    add_hint_arguments,
-    hints_of,
+    add_load_options,
+    int_from,
+    load_options_of,
     run_tool,
-    whole,
 )
 from mmmotionmae.datasets.readers import READERS
 from mmmotionmae.models.targets import STATISTICS
@@ -78,13 +78,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--seed',
-        type=whole(0, 2**32 - 1),
+        type=int_from(0, 2**32 - 1),
         default=0,
         help='of the masks (default: %(default)s)',
     )
     parser.add_argument(
         '--num-clips',
-        type=whole(1),
+        type=int_from(1),
         default=1,
         metavar='N',
         help='clips of each video: the middle one, or several, evenly spread '
@@ -92,7 +92,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--frame-interval',
-        type=whole(1),
+        type=int_from(1),
         default=4,
         metavar='N',
         help='every how many frames of the video (default: %(default)s)',
@@ -103,14 +103,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     ):
         parser.add_argument(
             flag,
-            type=whole(1),
+            type=int_from(1),
             metavar='N',
             help=f'{what}; positions are interpolated (default: as trained)',
         )
-    add_hint_arguments(parser)
+    add_load_options(parser)
     parser.add_argument(
         '--fps',
-        type=whole(1),
+        type=int_from(1),
         default=8,
         help='frames per second of the films (default: %(default)s)',
     )
@@ -122,7 +122,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--batch-size',
-        type=whole(1),
+        type=int_from(1),
         default=1,
         metavar='N',
         help='videos at a time (default: %(default)s)',
@@ -167,7 +167,7 @@ def reconstruct(args: argparse.Namespace) -> None:
         raise UsageError(f'--errors must end in .json, not {args.errors!r}.')
     trust_checkpoints(args.trust_checkpoint)
     sizes = dict(num_frames=args.num_frames, img_size=args.img_size)
-    options = {k: v for k, v in sizes.items() if v} | hints_of(args)
+    options = {k: v for k, v in sizes.items() if v} | load_options_of(args)
     inferencer = MotionMAEInferencer(
         args.model,
         weights=args.weights,

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What is exported: clips in, one tensor out.
+"""A model for export: clips in, one tensor out.
 
 Shapes: B clips, C channels, T frames, H W size, L tokens, D width, K classes.
 """
@@ -195,7 +195,7 @@ class ClipModel(nn.Module):
         return features.float()
 
     def describe(self) -> dict[str, Any]:
-        """What someone has to know who has the exported file alone.
+        """Describe the model to someone who has the exported file alone.
 
         Mean and std are in [0, 255] units.
         """

@@ -1,10 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Export of a model to a file, which is then run beside it."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import UsageError
-from ...utils.provenance import hash_file
-from ...version import __version__
+from ...utils.files import complete_files
+from ...utils.provenance import hash_file, versions
 from .clip_model import ClipModel
 from .file_formats import (
     DEFAULT_OPSET,
@@ -27,38 +24,6 @@ from .file_formats import (
 )
 
 WEIGHTS_SUFFIX = '.data'
-
-
-@contextmanager
-def complete_model(path: Path) -> Iterator[Path]:
-    """Let a model appear under its name only once it is complete.
-
-    Args:
-        path: The file. It is replaced if it exists, and so are its weights,
-            if they lie beside it in ``<path>.data``. Missing parent folders
-            are made.
-
-    Yields:
-        Where to write: a file of the same name in a temporary folder. It is
-        moved at the end, and what lies beside it, too; after an error nothing
-        is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f'.{path.name}.'
-    ) as folder:
-        written = Path(folder) / path.name
-        yield written
-        weights = written.with_name(path.name + WEIGHTS_SUFFIX)
-        old_weights = path.with_name(weights.name)
-        if weights.exists() or old_weights.exists():
-            # At no time beside the weights of another model.
-            path.unlink(missing_ok=True)
-        if weights.exists():
-            os.replace(weights, old_weights)
-        else:
-            old_weights.unlink(missing_ok=True)
-        os.replace(written, path)
 
 
 def size_of(path: Path) -> int:
@@ -257,7 +222,10 @@ def export_model(
     sizes = _batch_sizes(batch_size) if check else ()
     difference = None
     program = make_program(exported, batch_size)
-    with complete_model(path) as target:
+    with complete_files(
+        path.parent, path.name, path.name + WEIGHTS_SUFFIX
+    ) as folder:
+        target = folder / path.name
         if is_onnx:
             save_onnx(program, target, reference.output, metadata, opset)
         else:
@@ -295,9 +263,7 @@ def _origin(
     model: ClipModel,
 ) -> dict[str, Any]:
     """The part of the metadata that the model does not know."""
-    origin: dict[str, Any] = dict(
-        mmmotionmae=__version__, torch=str(torch.__version__)
-    )
+    origin: dict[str, Any] = {**versions('torch')}
     if source is not None:
         origin['source'] = Path(source).name
         digest = hash_file(str(source))

@@ -72,7 +72,7 @@ def save_onnx(
 
 
 def as_text(metadata: dict[str, Any]) -> dict[str, str]:
-    """What ONNX holds: texts as they are, anything else as JSON.
+    """Metadata as ONNX holds it: texts as they are, anything else as JSON.
 
     Examples:
         >>> as_text(dict(color_order='RGB', num_frames=16, mean=[0.5]))

@@ -195,7 +195,7 @@ def make_splits(
 
 
 def name_splits(splits: list[Split]) -> str:
-    """What to call a cross-validation."""
+    """Name of a cross-validation, for reports."""
     if splits[0][1] is None:
         return 'leave one out'
     return f'{len(splits)} folds'

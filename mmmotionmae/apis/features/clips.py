@@ -44,7 +44,7 @@ class ClipDataset(RobustVideoDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """What is given, or what is in the list or folder."""
+        """Entries that are given, or are in the list or folder."""
         infos = self._infos
         if infos is None:
             infos = super().load_data_list()
@@ -70,7 +70,7 @@ class ClipDataset(RobustVideoDataset):
         return name.removeprefix(osp.join(prefix, '') if prefix else '')
 
     def short_names(self) -> list[str]:
-        """What a list has as names."""
+        """Names of the videos, as a list has them."""
         names = (self.name_of(idx) for idx in range(len(self)))
         return [self.short_name(name) for name in names]
 

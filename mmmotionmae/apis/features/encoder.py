@@ -100,7 +100,7 @@ def find_encoder(
 
 
 def _as_written(values: Tensor | None) -> tuple[float, ...] | None:
-    """123.675, say, and not the float32 next to it."""
+    """Values as a config has them: 123.675, not the float32 beside it."""
     if values is None:
         return None
     return tuple(float(f'{x:.7g}') for x in values.flatten().tolist())
@@ -113,7 +113,7 @@ AMP = dict(bf16=torch.bfloat16, fp16=torch.float16)
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What is read from an encoder; see :func:`extract_features`.
+    """Features to read from an encoder; see :func:`extract_features`.
 
     Raises:
         UsageError: If a setting is none of those that there are.
@@ -276,7 +276,7 @@ class ClipEncoder:
         return torch.stack(features, 1)
 
     def describe(self) -> dict[str, Any]:
-        """What the weights do not tell."""
+        """Description of what the weights do not tell."""
         late = getattr(self.vit, 'fc_norm', None) is not None
         return dict(
             num_heads=self.vit.blocks[0].attn.num_heads,

@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Evaluation of features by k-NN and linear probe, and its report."""
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ import numpy as np
 from ...evaluation.functional.accuracy import describe_accuracy
 from ...evaluation.functional.linear_probe import STRENGTHS
 from ...utils.errors import UsageError
-from ...utils.files import complete_file
-from ...version import __version__
+from ...utils.files import write_json
+from ...utils.provenance import versions
 from .classifiers import (
     METHODS,
     NEIGHBOURS,
@@ -154,13 +153,11 @@ def evaluate_features(
         ),
         train=_describe(first),
         test=None if second is None else _describe(second),
-        versions=_versions(),
+        versions=versions('sklearn'),
         date=time.strftime('%Y-%m-%d %H:%M:%S %z'),
     )
     if path is not None:
-        with complete_file(path) as temporary:
-            text = json.dumps(report, indent=2) + '\n'
-            temporary.write_text(text, encoding='utf-8')
+        write_json(path, report)
     return report
 
 
@@ -218,12 +215,6 @@ def _describe(table: FeatureTable) -> dict[str, Any]:
         left_out=table.left_out,
         card=table.card,
     )
-
-
-def _versions() -> dict[str, str]:
-    import sklearn
-
-    return dict({'scikit-learn': sklearn.__version__}, mmmotionmae=__version__)
 
 
 def format_report(report: dict[str, Any]) -> str:

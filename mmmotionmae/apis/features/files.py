@@ -214,7 +214,7 @@ def make_card(
     clips: dict[str, Any],
     dataset: ClipDataset,
 ) -> dict[str, Any]:
-    """What makes the features of a list of videos.
+    """Provenance of the features of a list of videos.
 
     Args:
         model: What the user gave: a path is noted.
@@ -244,7 +244,7 @@ def make_card(
 
 
 def compare_kinds(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Why features of cards are not of one kind; empty if they are.
+    """Differences in kind of the features of two cards; empty without.
 
     They may be of different videos and blocks, and, where views are averaged,
     of a different number of views.

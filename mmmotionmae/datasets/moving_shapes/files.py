@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""How the videos are stored: encoding, lists, DAVIS layout, manifest."""
+"""Files of the videos: encoding, lists, DAVIS layout, manifest."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _check_arguments(arguments: dict[str, Any]) -> None:
 
 
 def _is_complete(root: Path, manifest: str) -> bool:
-    """Whether ``root`` holds the data set of this manifest already.
+    """Tell whether ``root`` holds the data set of this manifest already.
 
     Raises:
         FileExistsError: It holds another one.

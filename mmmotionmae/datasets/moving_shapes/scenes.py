@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What the videos show: shapes, how they move, and how they are drawn."""
+"""Scenes of the videos: shapes, their motion, and their drawing."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Deadline:
         return max(0.0, self.end - self._clock())
 
     def error(self) -> VideoTimeoutError:
-        """What to raise."""
+        """Make the error to raise."""
         return VideoTimeoutError(
             f'reading it takes more than {self.seconds:g} s'
         )
@@ -85,8 +85,8 @@ class VideoReader(ABC):
             indices: Ascending and different, in [0, ``num_frames``).
 
         Yields:
-            For each index a frame, RGB uint8 (H, W, 3), of which the caller
-            may do with as he likes.
+            For each index a frame, RGB uint8 (H, W, 3), which the caller may
+            change.
 
         Raises:
             VideoError: If one cannot be decoded.

@@ -30,6 +30,15 @@ class DecordReader(VideoReader):
     In place of single frames that it cannot decode, decord may give the
     nearest ones. A call into decord cannot be interrupted: one that exceeds
     the time limit is left behind in its thread.
+
+    Args:
+        path: The file.
+        time_limit: Seconds that opening and reading may take in all. None:
+            no limit.
+
+    Raises:
+        ImportError: If decord is missing.
+        VideoError: If it is no video, or one that decord reads wrongly.
     """
 
     def __init__(self, path: str, time_limit: float | None = None) -> None:

@@ -4,10 +4,10 @@ import os.path as osp
 from collections.abc import Iterator
 
 import cv2
-import numpy as np
 
 from ...utils.errors import VideoError
 from ...utils.files import by_number
+from ...utils.image_files import read_image
 from .base import Frame, VideoReader
 
 # Older than 4.11, OpenCV decodes to BGR only.
@@ -65,14 +65,12 @@ class FrameFolderReader(VideoReader):
             self.deadline.check()
             name = self._names[index]
             try:
-                # `cv2.imread` would open the file several times.
-                with open(osp.join(self.path, name), 'rb') as file:
-                    content = np.frombuffer(file.read(), np.uint8)
-                flag = _RGB or cv2.IMREAD_COLOR
-                frame = cv2.imdecode(content, flag) if len(content) else None
+                frame = read_image(
+                    osp.join(self.path, name), _RGB or cv2.IMREAD_COLOR
+                )
             except OSError:
                 frame = None
-            except cv2.error as error:  # such as an image of 10**10 pixels
+            except cv2.error as error:
                 raise self.lost(index, f'{name!r}: {error.err}') from error
             if frame is None:
                 raise self.lost(index, f'{name!r} is missing or no image')

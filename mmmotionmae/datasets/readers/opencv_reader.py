@@ -23,6 +23,14 @@ class OpenCVReader(VideoReader):
     levels off. Where the size of the frames changes on the way, it gives
     broken frames without a word; as for some videos that start between key
     frames, which are refused.
+
+    Args:
+        path: The file.
+        time_limit: Seconds that opening and reading may take in all. None:
+            no limit.
+
+    Raises:
+        VideoError: If it is no video, or one that OpenCV reads wrongly.
     """
 
     def __init__(self, path: str, time_limit: float | None = None) -> None:

@@ -16,7 +16,7 @@ from .base import Deadline, Frame, VideoReader
 
 
 class PacketIndex:
-    """When the frames of a stream are shown, and which are key frames.
+    """Times of the frames of a stream, and its key frames.
 
     What precedes the first key frame in the file does not count: such frames
     cannot be decoded, or come out grey.
@@ -105,11 +105,19 @@ class PyAVReader(VideoReader):
     between only those frames are decoded that are wanted or that others
     refer to.
 
+    Args:
+        path: The file.
+        time_limit: Seconds that opening and reading may take in all. None:
+            no limit.
+
     Attributes:
         index (PacketIndex): The list of packets.
         format (str): FFmpeg's name of the file format.
         num_declared (float): Number of frames according to the file, which
             may be wrong.
+
+    Raises:
+        VideoError: If it is no video, here or when frames are read.
     """
 
     def __init__(self, path: str, time_limit: float | None = None) -> None:

@@ -127,7 +127,7 @@ class DAVISDataset(SequenceDataset):
         return _read_list(path)
 
     def _folder(self, kind: str) -> str:
-        """Where the sequences are, below ``JPEGImages`` or the like."""
+        """Folder of the sequences, below ``JPEGImages`` or the like."""
         folder = osp.join(self.data_root, kind)
         if not osp.isdir(folder):
             raise FileNotFoundError(

@@ -106,7 +106,7 @@ def read_mask(
 
 
 def is_binary_mask(path: str | os.PathLike[str]) -> bool:
-    """Whether a mask marks one object with 255, as in DAVIS-2016.
+    """Tell whether a mask marks one object with 255, as in DAVIS-2016.
 
     A palette image never does: its 255 is "void". It is not decoded.
 

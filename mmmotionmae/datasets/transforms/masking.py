@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Which tokens of a clip are masked.
+"""Masks of tokens: random, in tubes, or in frames.
 
 Every transform here adds ``mask``: (N, L), bool, True = masked (removed), for
 the N clips of a sample, tokens ordered (t, h, w). All clips have the same
@@ -106,7 +106,7 @@ class TubeMasking(_Masking):
     """
 
     def sample(self, grid: Grid) -> np.ndarray:
-        """See the base class."""
+        """Draw a mask of the grid."""
         t, h, w = grid
         return np.broadcast_to(self._choose(h * w).reshape(h, w), (t, h, w))
 
@@ -141,7 +141,7 @@ class RandomMasking(_Masking):
         self.scope = scope
 
     def sample(self, grid: Grid) -> np.ndarray:
-        """See the base class."""
+        """Draw a mask of the grid."""
         t, h, w = grid
         if self.scope == 'clip':
             return self._choose(t * h * w).reshape(grid)
@@ -164,6 +164,6 @@ class FrameMasking(_Masking):
     """
 
     def sample(self, grid: Grid) -> np.ndarray:
-        """See the base class."""
+        """Draw a mask of the grid."""
         t, h, w = grid
         return np.broadcast_to(self._choose(t)[:, None, None], (t, h, w))

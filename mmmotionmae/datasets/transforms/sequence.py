@@ -10,6 +10,7 @@ from mmaction.structures import ActionDataSample
 from mmcv.transforms import BaseTransform
 
 from ...utils.errors import MaskError, SequenceError
+from ...utils.image_files import read_image
 from ..sequences.masks import read_mask
 
 # Masks are not rotated as the EXIF data of a frame may ask for.
@@ -18,12 +19,9 @@ _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 def _read_frame(path: str) -> np.ndarray:
     """Decode an image: BGR, uint8 (H, W, 3)."""
-    content = np.frombuffer(Path(path).read_bytes(), np.uint8)
     try:
-        # Unlike `imread`, `imdecode` refuses a truncated JPEG (OpenCV 4.11)
-        # instead of filling it up with grey.
-        frame = cv2.imdecode(content, _FLAGS) if len(content) else None
-    except cv2.error as error:  # such as an image of 10**10 pixels
+        frame = read_image(path, _FLAGS)
+    except cv2.error as error:
         raise SequenceError(
             f'{path} cannot be decoded: {error.err}'
         ) from error

@@ -1,5 +1,4 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from ...utils.errors import UsageError
-from ...utils.files import complete_file, set_aside
-from ...utils.provenance import find_differences, make_card, unwrap
-
-CARD = 'card.json'
+from ...utils.files import set_aside
+from ...utils.progress import claim_folder
+from ...utils.provenance import make_card, unwrap
 
 
 @HOOKS.register_module()
@@ -100,31 +98,22 @@ class SequenceResultsHook(Hook):
             if self.overwrite and folder.exists():
                 earlier = set_aside(folder)
                 runner.logger.info(f'What was in {folder} is now in {earlier}')
-            path = folder / CARD
-            if path.exists():
-                old = json.loads(path.read_text(encoding='utf-8'))
-                different = find_differences(old, card)
-                if different:
-                    raise UsageError(
-                        f'{folder} holds the results of something else '
-                        f'({different}). Choose another --work-dir, or '
-                        'start anew (--overwrite).'
-                    )
-                continue
-            if any(
-                metric.is_finished(sequence)
-                for metric in metrics
-                if Path(metric.out_dir) == folder
-                for sequence in sequences
-            ):
+            different = claim_folder(
+                folder,
+                card,
+                in_use=any(
+                    metric.is_finished(sequence)
+                    for metric in metrics
+                    if Path(metric.out_dir) == folder
+                    for sequence in sequences
+                ),
+            )
+            if different:
                 raise UsageError(
-                    f'{folder} holds results, but no {CARD} that says what '
-                    'made them. Choose another --work-dir, or start anew '
-                    '(--overwrite).'
+                    f'{folder} holds the results of something else '
+                    f'({different}). Choose another --work-dir, or start '
+                    'anew (--overwrite).'
                 )
-            with complete_file(path) as temporary:
-                text = json.dumps(card, indent=2) + '\n'
-                temporary.write_text(text, encoding='utf-8')
         return {
             sequence
             for sequence in sequences

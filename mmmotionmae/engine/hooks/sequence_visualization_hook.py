@@ -16,6 +16,7 @@ from ...datasets.sequences.masks import read_mask
 from ...evaluation.functional.davis import region_similarity
 from ...utils.errors import UsageError
 from ...utils.files import complete_file
+from ...utils.image_files import read_image
 from ...utils.video_files import video_writer
 from ...visualization.overlay import (
     WHITE,
@@ -181,7 +182,7 @@ def annotate(
 
 
 def _read_image(path: Path) -> UInt8Array:
-    image = cv2.imread(str(path), _FLAGS)
+    image = read_image(path, _FLAGS) if path.is_file() else None
     if image is None:
         raise FileNotFoundError(f'{path} cannot be read as an image.')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -2,18 +2,122 @@
 import hashlib
 import json
 import math
+import pickle
 import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from mmaction.registry import LOOPS
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import (
+    barrier,
+    broadcast_object_list,
+    get_rank,
+    is_main_process,
+)
+from mmengine.structures import BaseDataElement
 
-from ...utils.errors import DifferentResultsError, UsageError
-from ...utils.progress import PartWriter, PredictionParts
+from ...utils.errors import UsageError
+from ...utils.files import set_aside
+from ...utils.progress import RecordFile, claim_folder, read_records
 from ...utils.provenance import make_card
 from ..hooks.bad_videos_hook import robust_datasets
 from .amp_test_loop import AmpTestLoop
+
+_DTYPES = (  # those that NumPy has, too
+    *(torch.float64, torch.float32, torch.float16, torch.bool),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+)
+
+
+class StoredBatch(NamedTuple):
+    """A batch of predictions.
+
+    Attributes:
+        indices: Of the samples, in the data set.
+        samples: What ``to_dict`` of the data samples gives; read from a file,
+            with tensors on the CPU.
+        bad: Bad videos that were found meanwhile, with reasons.
+    """
+
+    indices: list[int]
+    samples: list[dict]
+    bad: dict[str, str]
+
+
+def read_batches(folder: Path) -> Iterator[StoredBatch]:
+    """Read the batches that all processes of all runs have stored.
+
+    They are pickles, as the dump that is made of them: read only those whose
+    source you trust.
+
+    Args:
+        folder: Of their :class:`BatchWriter` objects.
+
+    Yields:
+        The complete ones, file by file.
+    """
+    for path in sorted(folder.glob('*.part')):
+        with open(path, 'rb') as file:
+            for entry, data in read_records(file):
+                yield StoredBatch(samples=pickle.loads(data), **entry)
+
+
+class BatchWriter:
+    """Stores predictions; stands in for the evaluator.
+
+    Args:
+        file: For the batches of this process.
+        indices: The samples in the order in which they will come.
+        read_bad: Gives the bad videos that are known by now, with reasons.
+    """
+
+    def __init__(
+        self,
+        file: RecordFile,
+        indices: Sequence[int],
+        read_bad: Callable[[], dict[str, str]],
+    ) -> None:
+        self._file = file
+        self._indices = iter(indices)
+        self._read_bad = read_bad
+        self._stored_bad: dict[str, str] = {}
+
+    def process(
+        self, data_samples: Sequence[BaseDataElement], data_batch: Any = None
+    ) -> None:
+        """Store a batch."""
+        bad: dict[str, str] = {}
+        if any(sample.get('left_out') for sample in data_samples):
+            found = self._read_bad()
+            new = found.keys() - self._stored_bad.keys()
+            bad = {name: found[name] for name in new}
+            self._stored_bad = found
+        indices = list(islice(self._indices, len(data_samples)))
+        buffer = BytesIO()
+        _Pickler(buffer).dump([sample.to_dict() for sample in data_samples])
+        self._file.add(dict(indices=indices, bad=bad), buffer.getvalue())
+
+
+class _Pickler(pickle.Pickler):
+    """Stores tensors as arrays: on the CPU, no more than they show.
+
+    PyTorch's own way takes several times as long, and stores all of what a
+    view is a part of, such as the scores of the whole batch.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        """Reduce a tensor; other values as always."""
+        if type(value) is not torch.Tensor:
+            return NotImplemented
+        value = value.detach().cpu()
+        if value.dtype in _DTYPES:
+            return torch.from_numpy, (value.numpy(),)
+        return value.clone().__reduce_ex__(pickle.DEFAULT_PROTOCOL)
 
 
 @LOOPS.register_module()
@@ -52,7 +156,7 @@ class ResumableTestLoop(AmpTestLoop):
     ) -> None:
         dataloader = dict(dataloader, sampler=dict(type='RemainingSampler'))
         super().__init__(dataloader=dataloader, **kwargs)
-        self.parts = PredictionParts(Path(f'{out_file}.parts'))
+        self.folder = Path(f'{out_file}.parts')
         self.overwrite = overwrite
 
     def run(self) -> dict:
@@ -69,8 +173,10 @@ class ResumableTestLoop(AmpTestLoop):
         self.runner.model.eval()
         self._leave_out_what_is_done()
         evaluator = self.evaluator
-        with self.parts.new_file() as file:
-            self.evaluator = PartWriter(
+        # Every process of every run has a file of its own.
+        name = f'{time.time_ns()}-{get_rank()}.part'
+        with RecordFile(self.folder / name) as file:
+            self.evaluator = BatchWriter(
                 file, self.dataloader.sampler.share, self._read_bad_videos
             )
             try:
@@ -82,7 +188,7 @@ class ResumableTestLoop(AmpTestLoop):
         self._evaluator_gets_everything()
         metrics = evaluator.evaluate(len(self.dataloader.dataset))
         if is_main_process():
-            shutil.rmtree(self.parts.folder)
+            shutil.rmtree(self.folder)
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
         return metrics
@@ -92,13 +198,9 @@ class ResumableTestLoop(AmpTestLoop):
         found: list[Any] = [None, {}, None]
         if is_main_process():  # all go by what it finds
             try:
-                found[:2] = self._open_parts()
-            except DifferentResultsError as error:
-                found[2] = (
-                    f'{self.parts.folder} holds the predictions of an '
-                    f'interrupted test of something else ({error}). Choose '
-                    'another name for --dump, or start anew (--overwrite).'
-                )
+                found[:2] = self._open_folder()
+            except UsageError as error:
+                found[2] = str(error)
         broadcast_object_list(found)
         done, bad, problem = found
         if problem is not None:
@@ -115,17 +217,33 @@ class ResumableTestLoop(AmpTestLoop):
             for name, reason in bad.items():
                 dataset.bad_videos.add(name, reason)
 
-    def _open_parts(self) -> tuple[set[int], dict[str, str]]:
-        """Which samples are done, and which videos are known to be bad."""
-        note = self.parts.open(self._make_card(), self.overwrite)
-        if note:
-            self.runner.logger.info(note)
+    def _open_folder(self) -> tuple[set[int], dict[str, str]]:
+        """Find the samples that are done, and their bad videos."""
+        card = self._make_card()
+        problem = self._claim_folder(card)
+        if problem and not self.overwrite:
+            raise UsageError(
+                f'{self.folder} holds the predictions of an interrupted test '
+                f'of something else ({problem}). Choose another name for '
+                '--dump, or start anew (--overwrite).'
+            )
+        if problem:
+            earlier = set_aside(self.folder)
+            self.runner.logger.info(
+                f'What was in {self.folder} is now in {earlier}'
+            )
+            self._claim_folder(card)
         done: set[int] = set()
         bad: dict[str, str] = {}
-        for batch in self.parts.read():
+        for batch in read_batches(self.folder):
             done.update(batch.indices)
             bad.update(batch.bad)
         return done, bad
+
+    def _claim_folder(self, card: dict[str, Any]) -> str:
+        return claim_folder(
+            self.folder, card, in_use=any(self.folder.glob('*.part'))
+        )
 
     def _make_card(self) -> dict[str, Any]:
         card = make_card(self.runner)
@@ -159,13 +277,13 @@ class ResumableTestLoop(AmpTestLoop):
             for i in range(count)
         ]
         share, stored = set(indices), {}
-        for batch in self.parts.read():
+        for batch in read_batches(self.folder):
             for i, sample in zip(batch.indices, batch.samples, strict=True):
                 if i in share:
                     stored[i] = sample
         if share - stored.keys():
             raise RuntimeError(
-                f'{self.parts.folder} lacks predictions of other processes: '
+                f'{self.folder} lacks predictions of other processes: '
                 'is it on a disk that all of them share?'
             )
         step = self.dataloader.batch_size

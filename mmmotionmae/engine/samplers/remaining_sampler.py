@@ -27,7 +27,7 @@ class RemainingSampler(Sampler):
 
     @property
     def share(self) -> Sequence[int]:
-        """What is left to do for this process."""
+        """Indices that are left to do for this process."""
         return self.indices[self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[int]:

@@ -34,7 +34,7 @@ def wilson_interval(
 
 
 def top_k_hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Which labels are among the k classes of highest score.
+    """Hits: labels that are among the k classes of highest score.
 
     Of equal scores the first classes count as higher. A class with the score
     0 is no answer, so that of votes those for other classes than the label do

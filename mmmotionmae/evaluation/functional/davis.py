@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""How DAVIS scores the masks of objects in a video, in NumPy alone.
+"""DAVIS scores J and F of the masks of objects, in NumPy alone.
 
 J is the region similarity, F the boundary accuracy (Perazzi et al., "A
 Benchmark Dataset and Evaluation Methodology for Video Object Segmentation",
@@ -25,7 +25,7 @@ _TOLERANCE = 0.008
 
 
 class Statistics(NamedTuple):
-    """What becomes of the values of one object, each NaN without values.
+    """Statistics of the values of one object, each NaN without values.
 
     Attributes:
         mean: The mean.
@@ -166,7 +166,7 @@ def evaluate_sequence(
 
 
 def _radius(shape: tuple[int, ...]) -> int:
-    """How far apart boundaries may lie, in pixels."""
+    """Largest distance at which boundaries hit each other, in pixels."""
     return math.ceil(_TOLERANCE * np.linalg.norm(shape))
 
 
@@ -183,7 +183,7 @@ class _Box(NamedTuple):
 
 
 def _bounding_box(gt: Mask, mask: Mask) -> _Box:
-    """Where there is something in either mask."""
+    """Smallest box around what there is in either mask."""
     union = gt | mask
     rows = np.flatnonzero(union.any(axis=1)).tolist()
     if not rows:
@@ -267,16 +267,27 @@ def _dilate(bits: int, stride: int, widths: list[int]) -> int:
 
     Built from the ends of the disk to its middle row: with each step what
     there is moves one row up and down, and the next, wider, row is added.
+
+    Args:
+        bits: See :func:`_pack`.
+        stride: Bits of a row; at least the radius of them are zero, so that
+            what is moved sideways stays in its row.
+        widths: See :func:`_disk`.
     """
+    # Invariant: each pixel of `bits` is a run of `rows`, from `width` pixels
+    # on its left to `width` on its right.
     rows, width = bits, 0
+    # The two halves of the disk so far, each with its widest row at 0.
     up = down = 0
     for half_width in reversed(widths):
         while width < half_width:
-            # No further, for no gap may be left between the copies, also
-            # where the left half has fallen off at the first bit.
+            # Three copies of the runs, `step` apart, are runs again: no
+            # further, for no gap may be left between the copies, also where
+            # the left half has fallen off at the first bit.
             step = min(half_width - width, width + 1)
             rows |= (rows << step) | (rows >> step)
             width += step
+        # One row further from the middle, and the wider row in its place.
         up = (up >> stride) | rows
         down = (down << stride) | rows
     return up | down

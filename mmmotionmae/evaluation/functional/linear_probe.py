@@ -13,7 +13,7 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 3))
 
 
 class LinearProbe(NamedTuple):
-    """What a probe says of test features.
+    """Predictions of a linear probe for test features.
 
     Attributes:
         scores: (M, C), float64, probabilities; 0 for a class that training

@@ -6,7 +6,7 @@ BOX_SHARE = 0.6
 
 
 def normalized_distances(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """How far predicted joints are off, in units of the person's size.
+    """Distances of predicted joints, in units of the person's size.
 
     As in ``eval_pck.py`` of https://github.com/ajabri/videowalk: the size is
     0.6 times the diagonal of the box around the annotated joints that are not

@@ -56,11 +56,11 @@ class PCKMetric(SequenceMetric):
         )
 
     def keypoint_path(self, sequence: str) -> Path:
-        """Where the joints of a sequence are."""
+        """Path of the joints of a sequence."""
         return self.folder() / 'keypoints' / f'{sequence}.npy'
 
     def is_finished(self, sequence: str) -> bool:
-        """Whether the joints of a sequence are on disk."""
+        """Tell whether the joints of a sequence are on disk."""
         return self.keypoint_path(sequence).is_file()
 
     def save(self, sample: dict) -> None:

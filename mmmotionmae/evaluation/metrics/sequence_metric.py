@@ -56,7 +56,7 @@ class SequenceMetric(BaseMetric):
 
     @abstractmethod
     def is_finished(self, sequence: str) -> bool:
-        """Whether the results of a sequence are complete on disk."""
+        """Tell whether the results of a sequence are complete on disk."""
 
     @abstractmethod
     def save(self, sample: dict) -> None:
@@ -64,7 +64,7 @@ class SequenceMetric(BaseMetric):
 
     @abstractmethod
     def scoring(self, sample: dict) -> Callable[[], Any]:
-        """What another process is to do, to read and score the results.
+        """Make the job of another process: to read and score the results.
 
         Args:
             sample: The data sample; its results are on disk, and there may
@@ -126,11 +126,11 @@ class MaskMetric(SequenceMetric):
     """Base of metrics of masks: ``masks/<sequence>/<frame>.png``."""
 
     def mask_folder(self, sequence: str) -> Path:
-        """Where the masks of a sequence are."""
+        """Folder of the masks of a sequence."""
         return self.folder() / 'masks' / sequence
 
     def is_finished(self, sequence: str) -> bool:
-        """Whether the masks of a sequence are complete on disk."""
+        """Tell whether the masks of a sequence are complete on disk."""
         return any(self.mask_folder(sequence).glob('*.png'))
 
     def save(self, sample: dict) -> None:
