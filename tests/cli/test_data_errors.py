@@ -152,9 +152,13 @@ def test_a_video_that_kills_its_loader_process_is_named(
     run_env, data, tmp_path
 ):
     (tmp_path / 'killer.py').write_text(KILLER)
+    # One batch for each process, so that none is under way from the one that
+    # dies: whether that can still be fetched depends on how fast it dies.
+    path = data / 'pretrain.txt'
+    path.write_text('\n'.join(path.read_text().splitlines()[:16]))
     cfg = Config.fromfile(PRETRAIN)
     cfg.train_dataloader.dataset.pipeline.insert(1, dict(type='Killer'))
-    cfg.train_dataloader.dataset.ann_file = str(data / 'pretrain.txt')
+    cfg.train_dataloader.dataset.ann_file = str(path)
     cfg.train_dataloader.dataset.data_prefix.video = str(data)
     cfg.custom_imports.imports += ['killer']
     cfg.dump(tmp_path / 'config.py')

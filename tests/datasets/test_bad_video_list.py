@@ -14,9 +14,10 @@ from mmmotionmae.datasets.bad_video_list import BadVideos
 FORK = get_context('fork')
 
 
-def _add(bad, names, queue):
+def _add(bad, names, queue, together):
     if isinstance(bad, bytes):
         bad = pickle.loads(bad)
+    together.wait(HUNG)
     queue.put([bad.add(name, f'by {os.getpid()}') for name in names])
 
 
@@ -25,10 +26,12 @@ def test_a_video_is_new_once_for_all_processes(pickled):
     """Whether they inherit it, or get it as spawned processes do."""
     bad = BadVideos()
     names = [f'{i} ü\n"x".mp4' for i in range(40)]
-    queue = FORK.Queue()
+    queue, together = FORK.Queue(), FORK.Barrier(3)
     given = pickle.dumps(bad) if pickled else bad
     processes = [
-        FORK.Process(target=_add, args=(given, names, queue), daemon=True)
+        FORK.Process(
+            target=_add, args=(given, names, queue, together), daemon=True
+        )
         for _ in range(3)
     ]
     for process in processes:
