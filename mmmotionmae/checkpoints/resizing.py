@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..models.utils.position import interpolate_positions
+from ..models.utils.tubelet import interpolate_positions
 from ..utils.errors import CheckpointError
 from .specs import Checkpoint, is_position_table
 

@@ -2,7 +2,7 @@
 """A checkpoint, once read: the same for every format."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
@@ -100,25 +100,19 @@ class DecoderSpec:
         embed_dims: Width E.
         depth: Number of blocks.
         num_heads: Number of attention heads.
+        targets: For each target its config, see :class:`MotionMAE`.
         mlp_ratio: Hidden width of the MLP over E.
         sharing: See :class:`MotionMAEDecoder`.
         attention: Likewise.
-        targets: What is predicted: ``'pixel'``, ``'motion'`` or both.
-        pixel_norm: See :class:`MotionMAEHead`.
-        motion_norm: Likewise.
-        frame_difference: Arguments of :class:`FrameDifference`.
     """
 
     embed_dims: int
     depth: int
     num_heads: int
+    targets: dict[str, dict[str, Any]]
     mlp_ratio: float = 4.0
     sharing: str = 'shared'
     attention: str = 'self'
-    targets: tuple[str, ...] = ('pixel',)
-    pixel_norm: str = 'tubelet'
-    motion_norm: str = 'tubelet'
-    frame_difference: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -222,11 +216,7 @@ def model_config(checkpoint: Checkpoint) -> dict[str, Any]:
         return dict(
             type='MotionMAE',
             data_preprocessor=dict(
-                type='MotionMAEDataPreprocessor',
-                frame_difference=dict(
-                    type='FrameDifference', **decoder.frame_difference
-                ),
-                **normalisation,
+                type='MotionMAEDataPreprocessor', **normalisation
             ),
             backbone=spec.to_config('MotionMAEViT'),
             neck=dict(
@@ -238,13 +228,8 @@ def model_config(checkpoint: Checkpoint) -> dict[str, Any]:
                 num_heads=decoder.num_heads,
                 mlp_ratio=decoder.mlp_ratio,
             ),
-            head=dict(
-                type='MotionMAEHead',
-                pixel_weight=float('pixel' in decoder.targets),
-                motion_weight=float('motion' in decoder.targets),
-                pixel_norm=decoder.pixel_norm,
-                motion_norm=decoder.motion_norm,
-            ),
+            head=dict(type='MotionMAEHead'),
+            targets={name: {**cfg} for name, cfg in decoder.targets.items()},
         )
     config: dict[str, Any] = dict(
         data_preprocessor=dict(

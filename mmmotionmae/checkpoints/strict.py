@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
+from ..models.backbones import locate_encoder
 from ..utils.errors import CheckpointError
 from .files import unwrap_tensors
 from .messages import explain_shapes, suggest_remedy
@@ -20,7 +21,14 @@ from .metadata import part_of_settings, read_model_config
 from .specs import is_position_table, list_names
 
 # Parts that a checkpoint may hold in vain: they belong to another task.
-OTHER_PARTS = ('neck', 'head', 'cls_head', 'roi_head', 'data_preprocessor')
+OTHER_PARTS = (
+    'neck',
+    'head',
+    'targets',
+    'cls_head',
+    'roi_head',
+    'data_preprocessor',
+)
 
 _needs: ContextVar[str] = ContextVar('needs', default='all')
 
@@ -48,10 +56,10 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def concerns(model: nn.Module) -> bool:
-    """Whether a model is one to load strictly.
+    """Tell whether a model is one to load strictly.
 
-    It is if it has a video ViT, or says itself, as ``encoder_prefix``, where
-    its encoder is.
+    It is if it has a video encoder, or says itself, as ``encoder_prefix``,
+    where its encoder is.
     """
     return encoder_prefix(unwrap_model(model)) is not None
 
@@ -65,10 +73,10 @@ def encoder_prefix(model: nn.Module) -> str | None:
     own = getattr(model, 'encoder_prefix', None)
     if own is not None:
         return str(own)
-    for name, module in model.named_modules():
-        if isinstance(module, VisionTransformer):
-            return f'{name}.' if name else ''
-    return None
+    found = locate_encoder(model)
+    if found is None:
+        return None
+    return f'{found[0]}.' if found[0] else ''
 
 
 def load_strictly(
@@ -95,7 +103,7 @@ def load_strictly(
         needs: ``'all'`` (for testing, or resuming), or ``'encoder'`` (for
             training). Defaults to what :func:`needed_parts` says, else
             ``'all'``.
-        prefix: Of the encoder's names. Defaults to where a video ViT is.
+        prefix: Of the encoder's names. Defaults to where a video encoder is.
 
     Raises:
         CheckpointError: If anything else is missing, left over or of another

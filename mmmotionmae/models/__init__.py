@@ -1,5 +1,10 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .backbones import FusedVisionTransformer, MotionMAEViT, RawPixels
+from .backbones import (
+    FusedVisionTransformer,
+    MotionMAEViT,
+    RawPixels,
+    VideoEncoder,
+)
 from .data_preprocessors import (
     AugmentingDataPreprocessor,
     MotionMAEDataPreprocessor,
@@ -9,6 +14,12 @@ from .heads import AttentiveProbeHead, LinearProbeHead, MotionMAEHead
 from .losses import MaskedReconstructionLoss
 from .motionmae import MotionMAE
 from .necks import MotionMAEDecoder
+from .targets import (
+    FrameDifferenceTarget,
+    PixelTarget,
+    ReconstructionTarget,
+    TubeletTarget,
+)
 from .vos import (
     CopyFirstMask,
     GridOracle,
@@ -21,6 +32,7 @@ __all__ = [
     'AttentiveProbeHead',
     'AugmentingDataPreprocessor',
     'CopyFirstMask',
+    'FrameDifferenceTarget',
     'FusedVisionTransformer',
     'GridOracle',
     'KeypointCodec',
@@ -32,7 +44,11 @@ __all__ = [
     'MotionMAEDecoder',
     'MotionMAEHead',
     'MotionMAEViT',
+    'PixelTarget',
     'RawPixels',
+    'ReconstructionTarget',
     'SegmentationCodec',
     'SequenceDataPreprocessor',
+    'TubeletTarget',
+    'VideoEncoder',
 ]

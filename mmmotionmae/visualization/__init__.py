@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .motion import heat_map, motion_map, motion_scale, motion_to_rgb
+from .heat_map import heat_map
 from .overlay import (
     add_caption,
     contact_sheet,
@@ -12,6 +12,7 @@ from .reconstruction_sheet import (
     draw,
     draw_film,
     draw_sheet,
+    enlarge,
     reconstruction_rows,
     statistics_note,
 )
@@ -25,10 +26,8 @@ __all__ = [
     'draw_film',
     'draw_keypoints',
     'draw_sheet',
+    'enlarge',
     'heat_map',
-    'motion_map',
-    'motion_scale',
-    'motion_to_rgb',
     'overlay_mask',
     'reconstruct',
     'reconstruct_batch',

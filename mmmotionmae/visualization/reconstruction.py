@@ -1,10 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What a masked autoencoder reconstructs, and how well.
+"""Reconstructions of a masked autoencoder, and their errors.
 
 Shapes: B clips, C channels, T frames, H W size, L tokens.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -13,29 +12,26 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from ..models import MotionMAE
-from ..models.utils.target import in_pixel_range
-from ..models.utils.tubelet import TokenSplit, split_mask
+from ..models.targets import in_pixel_range
+from ..models.utils.tubelet import TokenSplit
 
 Errors = dict[str, dict[str, float]]
 
-# The mean squared error at which the peak signal-to-noise ratio is 100 dB.
-_LEAST_ERROR = 1e-10
-
 
 class Reconstruction(NamedTuple):
-    """What :func:`reconstruct_batch` gives, on the CPU.
+    """Videos and errors of a batch, on the CPU.
 
     Attributes:
         videos: (B, C, T, H, W), float32: ``input`` and ``masked`` in [0, 1]
-            (masked tubelets mid-grey), ``pixel`` the reconstruction, and, if
-            the model predicts motion, ``true_motion`` and ``motion``. A model
-            that does not predict pixels has no ``pixel``.
+            (masked tubelets mid-grey), and for each target that is a video
+            the truth, ``NAME``, unless it is the input, and the prediction,
+            ``NAME_reconstruction``.
         mask: (B, L), bool, True = masked.
-        errors: For each clip and target, over its masked tokens: ``loss``
-            and ``r2`` of the normalised target, as training logs them
-            (motion: also ``r2_moving``); ``mse`` of the reconstruction, in
-            units of the [0, 1] pixel range; and, of the pixels, ``psnr`` in
-            dB, at most 100.
+        errors: For each clip and target, over its masked tokens: ``loss``,
+            not weighted, and scores (``r2``) of the normalised target, as
+            training logs them; and, of a reconstruction,
+            :meth:`ReconstructionTarget.errors`: ``mse`` in its units, of
+            pixels and motion that of the [0, 1] pixel range.
     """
 
     videos: dict[str, Tensor]
@@ -80,8 +76,8 @@ def reconstruct_batch(
     data = preprocessor(data)
     clip, truths = data['inputs']['clip'], data['inputs']['videos']
     mask = torch.cat([sample.mask for sample in data['data_samples']])
-    split = split_mask(data['inputs']['mask'])
-    tokens = model.neck(model.backbone(clip, split), split)
+    split = data['inputs']['split']
+    tokens = model.decode(clip, split)
     predictions = model.head.predict(tokens, truths, split, statistics)
     # Rounded, it is to the last bit what it was before the normalisation.
     levels = (clip * preprocessor.std + preprocessor.mean).round_()
@@ -89,9 +85,9 @@ def reconstruct_batch(
     hidden = _as_video(mask.to(video), model.backbone.token_grid, video)
     videos = dict(input=video, masked=video * (1 - hidden) + 0.5 * hidden)
     for name, prediction in predictions.items():
-        videos[name] = prediction
-        if name == 'motion':
-            videos['true_motion'] = in_pixel_range(truths['motion'])
+        if not model.head.targets[name].shown_by_input:
+            videos[name] = in_pixel_range(truths[name])
+        videos[f'{name}_reconstruction'] = prediction
     return Reconstruction(
         {name: value.float().cpu() for name, value in videos.items()},
         mask.cpu(),
@@ -120,28 +116,21 @@ def _errors(
     result = []
     for i in range(len(split.masked)):
         one = slice(i, i + 1)
-        scores = model.head.loss(
+        found = model.head.evaluate(
             {name: value[one] for name, value in tokens.items()},
             {name: value[one] for name, value in truths.items()},
             TokenSplit(
                 split.visible[one], split.masked[one], split.num_tokens
             ),
         )
-        errors: Errors = {}
+        errors: Errors = {
+            name: {key: float(value) for key, value in scores.items()}
+            for name, scores in found.items()
+        }
         for name, prediction in predictions.items():
-            weighted = float(scores[f'loss_{name}'])
-            errors[name] = dict(
-                loss=weighted / model.head.weights[name],
-                r2=float(scores[f'r2_{name}']),
-            )
-            if name == 'motion':
-                errors[name]['r2_moving'] = float(scores['r2_motion_moving'])
             # Visible tubelets are the true ones: their error is 0.
             off = prediction[i] - in_pixel_range(truths[name][i])
             error = float(off.double().square().mean()) / share
-            errors[name]['mse'] = error
-            if name == 'pixel':
-                least = max(error, _LEAST_ERROR)
-                errors[name]['psnr'] = -10 * math.log10(least)
+            errors[name] |= model.head.targets[name].errors(error)
         result.append(errors)
     return result

@@ -5,14 +5,15 @@ Shapes: C channels, T frames, H W size.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from einops import rearrange
 from torch import Tensor
 
-from .motion import heat_map, motion_map, motion_scale, motion_to_rgb
+from ..models.targets import ReconstructionTarget, draw_frames
+from .heat_map import heat_map
 from .overlay import add_caption, contact_sheet
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -52,8 +53,7 @@ def draw(video: Tensor, zoom: int = 1) -> UInt8Array:
     Returns:
         (T, H, W, C), uint8.
     """
-    frames = (video.clamp(0, 1) * 255).round().byte()
-    return enlarge(rearrange(frames, 'c t h w -> t h w c').numpy(), zoom)
+    return enlarge(draw_frames(video), zoom)
 
 
 def enlarge(frames: UInt8Array, zoom: int) -> UInt8Array:
@@ -65,9 +65,9 @@ def statistics_note(norm: str, statistics: str) -> str:
     """With which mean and contrast a prediction is shown.
 
     Args:
-        norm: Of the target, see :class:`MotionMAEHead`.
+        norm: Of the target, see :class:`ReconstructionTarget`.
         statistics: ``'true'`` or ``'visible'``, see
-            :meth:`MotionMAEHead.predict`.
+            :meth:`TubeletTarget.reconstruct`.
 
     Returns:
         For the end of a title; empty where the target is not normalised.
@@ -80,42 +80,54 @@ def statistics_note(norm: str, statistics: str) -> str:
 
 
 def reconstruction_rows(
-    videos: dict[str, Tensor], notes: dict[str, str]
+    videos: Mapping[str, Tensor],
+    targets: Mapping[str, ReconstructionTarget],
+    statistics: str | None = None,
 ) -> dict[str, Row]:
     """The rows of one clip, in the order in which they are shown.
 
-    Motion is mid-grey where nothing changes, and its size is a heat map; all
-    rows with motion have one scale, :func:`motion_scale` of the true motion.
+    Each target draws itself, truth and prediction on one scale, that of the
+    truth; one that has a size gets heat maps of it, too. Those of which
+    there is no reconstruction are passed over.
 
     Args:
         videos: (C, T, H, W): those of one clip of a
             :class:`~.reconstruction.Reconstruction`.
-        notes: For ``pixel`` and ``motion`` a :func:`statistics_note`.
+        targets: Those of the model.
+        statistics: That of the reconstruction, for the titles. None: not
+            told there.
 
     Returns:
-        ``input``, ``masked`` and, where the model predicts it, ``pixel``;
-        ``true_motion``, ``motion``, ``true_motion_map``, ``motion_map``.
+        ``input``, ``masked`` and, for each target, ``NAME``,
+        ``NAME_reconstruction``, ``NAME_map`` and
+        ``NAME_reconstruction_map``, as far as there are such.
     """
     rows = {
         name: Row(name, '', draw(videos[name])) for name in ('input', 'masked')
     }
-    if 'pixel' in videos:
-        title = f'pixels, predicted{notes.get("pixel", "")}'
-        rows['pixel'] = Row(title, '', draw(videos['pixel']))
-    if 'motion' not in videos:
-        return rows
-    scale = motion_scale(videos['true_motion'])
-    kinds = dict(
-        true_motion='true', motion=f'predicted{notes.get("motion", "")}'
-    )
-    legend = f'black -{scale:.2f}, grey 0, white +{scale:.2f}'
-    for name, kind in kinds.items():
-        picture = draw(motion_to_rgb(videos[name], scale))
-        rows[name] = Row(f'motion, {kind}', legend, picture)
-    legend = f'black 0, yellow {scale:.2f}'
-    for name, kind in kinds.items():
-        picture = heat_map(motion_map(videos[name]), scale)
-        rows[f'{name}_map'] = Row(f'size of motion, {kind}', legend, picture)
+    for name, target in targets.items():
+        if f'{name}_reconstruction' not in videos:
+            continue
+        note = statistics and statistics_note(target.norm, statistics)
+        kinds = {
+            name: 'true',
+            f'{name}_reconstruction': f'predicted{note or ""}',
+        }
+        if name not in videos:  # it is the input
+            del kinds[name]
+        scale = target.scale(videos.get(name, videos['input']))
+        legend = target.legend(scale)
+        label = target.label or name
+        for key, kind in kinds.items():
+            picture = target.draw(videos[key], scale)
+            rows[key] = Row(f'{label}, {kind}', legend, picture)
+        legend = f'black 0, yellow {scale:.2f}'
+        for key, kind in kinds.items():
+            size = target.magnitude(videos[key])
+            if size is not None:
+                picture = heat_map(size, scale)
+                title = f'size of {label}, {kind}'
+                rows[f'{key}_map'] = Row(title, legend, picture)
     return rows
 
 

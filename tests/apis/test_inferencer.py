@@ -129,7 +129,11 @@ def test_a_batch_is_its_videos_one_by_one(inferencer):
     for video, result in zip(videos, batched, strict=True):
         single = first(inferencer(video, **settings))
         assert result['frame_inds'] == single['frame_inds']
-        for name in ('pixel_reconstruction', 'motion_map', 'feature'):
+        for name in (
+            'pixel_reconstruction',
+            'motion_reconstruction_map',
+            'feature',
+        ):
             np.testing.assert_allclose(result[name], single[name], atol=1e-5)
         for a, b in zip(result['errors'], single['errors'], strict=True):
             assert a['pixel'] == pytest.approx(b['pixel'], rel=1e-4)
@@ -167,9 +171,9 @@ def test_the_motion_map_is_the_size_of_the_prediction(inferencer):
         for c in range(3):
             total += float(motion[c, t, y, x]) ** 2
         expected = math.sqrt(total / 3)
-        got = result['motion_map'][0, t, y, x]
+        got = result['motion_reconstruction_map'][0, t, y, x]
         assert got == pytest.approx(expected, rel=1e-5)
-    assert result['motion_map'].shape == (1, 8, 32, 32)
+    assert result['motion_reconstruction_map'].shape == (1, 8, 32, 32)
 
 
 @pytest.mark.parametrize('norm', ['tubelet', 'clip', 'none'])
@@ -329,7 +333,7 @@ def test_the_steps_can_be_called_one_by_one(inferencer):
         statistics='visible',
         return_vis=True,
     )
-    for name in ('sheet', 'film', 'motion_map'):
+    for name in ('sheet', 'film', 'motion_reconstruction_map'):
         for a, b in zip(
             results['visualization'], at_once['visualization'], strict=True
         ):

@@ -27,6 +27,7 @@ from mmmotionmae.checkpoints import (
     resize_checkpoint,
     write_checkpoint,
 )
+from mmmotionmae.models.utils.tubelet import split_mask
 from mmmotionmae.utils.errors import CheckpointError
 
 transformers = pytest.importorskip('transformers')
@@ -115,7 +116,7 @@ def test_pretraining(size, tmp_path, record_property):
     tokens = theirs.videomae(values, bool_masked_pos=mask).last_hidden_state
     predictions = our_predictions(ours, clip, mask)
     found = dict(
-        tokens=relative(ours.backbone(clip, mask), tokens),
+        tokens=relative(ours.backbone(clip, split_mask(mask)), tokens),
         predictions=relative(predictions, output.logits),
         loss=abs(our_loss(ours, frames, mask) / output.loss.item() - 1),
     )
@@ -157,8 +158,9 @@ def test_encoder(size, tmp_path, record_property):
     _, clip, mask = draw(size)
     values = rearrange(clip, 'b c t h w -> b t c h w')
     for hidden in (mask, None):
+        split = None if hidden is None else split_mask(hidden)
         tokens = theirs(values, bool_masked_pos=hidden).last_hidden_state
-        found = relative(ours(clip, hidden), tokens)
+        found = relative(ours(clip, split), tokens)
         record_property('tokens', found)
         assert found < 1e-5
 
@@ -167,7 +169,7 @@ def test_encoder(size, tmp_path, record_property):
 def test_loss_of_plain_pixels(tmp_path):
     theirs = build(PRETRAINING, norm_pix_loss=False)
     checkpoint = read_checkpoint(save(theirs, tmp_path / 'theirs'))
-    assert checkpoint.decoder.pixel_norm == 'none'
+    assert checkpoint.decoder.targets['pixel']['norm'] == 'none'
     frames, clip, mask = draw(TINY)
     values = rearrange(clip, 'b c t h w -> b t c h w')
     loss = theirs(values, bool_masked_pos=mask).loss.item()
@@ -315,11 +317,11 @@ def test_lost_biases_would_change_the_features(tmp_path):
     folder = save(theirs, tmp_path / 'theirs')
     model = build_model(read_checkpoint(folder))
     _, clip, mask = draw(TINY)
-    tokens = model(clip, mask)
+    tokens = model(clip, split_mask(mask))
     for bias in ('q_bias', 'v_bias'):
         getattr(model.blocks[0].attn, bias).zero_()
-        assert relative(model(clip, mask), tokens) > 1e-3
-        tokens = model(clip, mask)
+        assert relative(model(clip, split_mask(mask)), tokens) > 1e-3
+        tokens = model(clip, split_mask(mask))
 
 
 def test_biases_that_disagree_are_refused(tmp_path):
@@ -372,7 +374,7 @@ def test_bias_of_the_keys_changes_nothing(tmp_path):
     save_file(tensors, folder / 'model.safetensors')
     with torch.no_grad():
         tokens = theirs(values, bool_masked_pos=mask).last_hidden_state
-        found = build_model(read_checkpoint(folder))(clip, mask)
+        found = build_model(read_checkpoint(folder))(clip, split_mask(mask))
     assert relative(found, tokens) < 1e-5
 
 
@@ -476,8 +478,14 @@ def test_other_positions_cannot_be_written(tmp_path):
     [
         (dict(sharing='independent'), "sharing='independent'"),
         (dict(attention='cross'), "attention='cross'"),
-        (dict(pixel_norm='clip'), "norm 'clip'"),
-        (dict(targets=('motion',)), 'predicts motion'),
+        (
+            dict(targets=dict(pixel=dict(type='PixelTarget', norm='clip'))),
+            "norm 'clip'",
+        ),
+        (
+            dict(targets=dict(motion=dict(type='FrameDifferenceTarget'))),
+            'predicts motion',
+        ),
     ],
 )
 def test_other_decoders_cannot_be_written(changes, message, tmp_path):

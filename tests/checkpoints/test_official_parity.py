@@ -23,6 +23,7 @@ from mmmotionmae.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from mmmotionmae.models.utils.tubelet import split_mask
 from mmmotionmae.utils.errors import CheckpointError
 
 VERSIONS = pytest.mark.parametrize('version', ['v1', 'v2'])
@@ -56,7 +57,9 @@ def test_pretraining(version, size, tmp_path, monkeypatch, record_property):
     frames, clip, mask = draw(size)
 
     found = dict(
-        tokens=relative(ours.backbone(clip, mask), theirs.encoder(clip, mask)),
+        tokens=relative(
+            ours.backbone(clip, split_mask(mask)), theirs.encoder(clip, mask)
+        ),
         predictions=relative(
             our_predictions(ours, clip, mask), theirs(clip, mask)
         ),
@@ -119,8 +122,9 @@ def test_loss_of_plain_pixels_is_theirs_too(tmp_path, monkeypatch):
     theirs = official_pretraining('v1', TINY)
     path = as_file(theirs, tmp_path / 'checkpoint.pth')
     checkpoint = read_checkpoint(path, **TINY.hints)
+    targets = dict(pixel=dict(type='PixelTarget', norm='none'))
     checkpoint = replace(
-        checkpoint, decoder=replace(checkpoint.decoder, pixel_norm='none')
+        checkpoint, decoder=replace(checkpoint.decoder, targets=targets)
     )
     frames, clip, mask = draw(TINY)
     loss = official_loss('v1', theirs, clip, mask, TINY, False, monkeypatch)

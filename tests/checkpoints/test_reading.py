@@ -100,12 +100,68 @@ model = dict(
     model = build_model(
         read_checkpoint(write_checkpoint(checkpoint, tmp_path / 'b.pth'))
     )
-    assert model.head.norms == dict(pixel='none', motion='clip')
+    norms = {name: target.norm for name, target in model.targets.items()}
+    assert norms == dict(pixel='none', motion='clip')
     preprocessor = model.data_preprocessor
-    assert preprocessor.frame_difference.mode == 'absolute'
+    assert model.targets['motion'].mode == 'absolute'
     assert preprocessor.mean.flatten().tolist() == [1.0, 2.0, 3.0]
     assert model.backbone.blocks[0].attn.num_heads == 4
     assert model.backbone.norm.eps == 1e-5
+
+
+# Each target with its config, so that one of another kind goes both ways.
+OTHER_TARGETS = """
+model = dict(
+    type='MotionMAE',
+    backbone=dict(num_heads=2, img_size=32, num_frames=8),
+    neck=dict(num_heads=2),
+    targets=dict(
+        slow=dict(type='FrameDifferenceTarget', gap=3, norm='clip', weight=.5),
+        pixel=dict(type={kind!r})))
+"""
+
+
+def test_targets_of_other_names_go_both_ways(tiny_model, tmp_path):
+    targets = dict(
+        slow=dict(type='FrameDifferenceTarget', gap=3, norm='clip'),
+        pixel=dict(type='PixelTarget'),
+    )
+    source = tiny_model(targets=targets)
+    cfg = OTHER_TARGETS.format(kind='PixelTarget')
+    read = read_checkpoint(save_run(source, tmp_path / 'a.pth', cfg))
+    model = build_model(
+        read_checkpoint(write_checkpoint(read, tmp_path / 'b.pth'))
+    )
+    assert equal(model.state_dict(), source.state_dict())
+    slow = model.targets['slow']
+    assert (slow.gap, slow.norm, slow.weight) == (3, 'clip', 0.5)
+    assert list(model.targets) == ['slow', 'pixel']
+
+
+def test_a_target_that_the_config_does_not_tell_is_refused(
+    tiny_model, tmp_path
+):
+    source = tiny_model(
+        targets=dict(slow=dict(type='FrameDifferenceTarget', gap=3))
+    )
+    path = save_run(source, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match="'slow'.*--encoder-only"):
+        read_checkpoint(path, **HINTS)
+
+
+def test_the_type_of_a_target_is_no_path_of_code(tiny_model, tmp_path):
+    """Of a file by whomever: nothing but what is registered is built."""
+    source = tiny_model(
+        targets=dict(
+            slow=dict(type='FrameDifferenceTarget'),
+            pixel=dict(type='PixelTarget'),
+        )
+    )
+    for kind in ('os.system', 'PixelTargets'):
+        cfg = OTHER_TARGETS.format(kind=kind)
+        path = save_run(source, tmp_path / 'a.pth', cfg)
+        with pytest.raises((CheckpointError, TypeError, KeyError)):
+            build_model(read_checkpoint(path))
 
 
 @pytest.mark.parametrize('pooling', [True, False])

@@ -109,8 +109,8 @@ def test_pretraining_is_videomaes_augmentation(name, shapes_dir):
     preprocessor = MODELS.build(dict(type='MotionMAEDataPreprocessor'))
     batch = preprocessor(collate(cfg, 'train', samples), True)['inputs']
     assert batch['clip'].shape == (12, 3, 16, 224, 224)
-    assert batch['mask'].visible.shape == (12, 1568 - masked)
-    assert batch['mask'].masked.shape == (12, masked)
+    assert batch['split'].visible.shape == (12, 1568 - masked)
+    assert batch['split'].masked.shape == (12, masked)
 
 
 @pytest.mark.parametrize('name', FINETUNE)

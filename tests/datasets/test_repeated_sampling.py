@@ -170,7 +170,7 @@ def test_a_batch_goes_through_the_model(shapes_dir, tiny_model, num_workers):
         videos += [int(s.gt_label) for s in batch['data_samples']]
         data = model.data_preprocessor(batch, True)
         assert data['inputs']['clip'].shape == (6, 3, 8, 32, 32)
-        split = data['inputs']['mask']
+        split = data['inputs']['split']
         assert split.visible.shape == split.masked.shape == (6, 32)
         losses = model(**data, mode='loss')
         assert all(torch.isfinite(torch.as_tensor(v)) for v in losses.values())

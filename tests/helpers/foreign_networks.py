@@ -21,6 +21,8 @@ from conftest import as_batch
 from einops import rearrange
 from torch import nn
 
+from mmmotionmae.models.utils.tubelet import split_mask
+
 VARIABLES = dict(
     v1='VIDEOMAE_CHECKOUT', v2='VIDEOMAEV2_CHECKOUT', mae_st='MAE_ST_CHECKOUT'
 )
@@ -117,8 +119,7 @@ def our_loss(model, frames, mask):
 
 def our_predictions(model, clip, mask):
     """The values of a token in VideoMAE's order: (P, C), not (C, P)."""
-    tokens = model.neck(model.backbone(clip, mask), mask)
-    pred = model.head(tokens)['pixel']
+    pred = model.head(model.decode(clip, split_mask(mask)))['pixel']
     return rearrange(pred, 'b m (c p) -> b m (p c)', c=3)
 
 

@@ -94,9 +94,9 @@ def test_only_in_training():
     processor = build(decoder_mask_ratio=0.5)
     batch = as_batch(frames, mask)
     whole = split_mask(mask)
-    tested = processor(batch)['inputs']['mask']
+    tested = processor(batch)['inputs']['split']
     assert torch.equal(tested.masked, whole.masked)
-    trained = processor(batch, training=True)['inputs']['mask']
+    trained = processor(batch, training=True)['inputs']['split']
     assert torch.equal(trained.visible, whole.visible)
     assert trained.masked.shape == (2, 24) and trained.num_tokens == 64
 
@@ -113,10 +113,10 @@ def test_a_masked_decoder_has_the_loss_of_its_tokens(tiny_model):
     losses = model(**data, mode='loss')
     inputs = data['inputs']
     tokens = model.neck(
-        model.backbone(inputs['clip'], inputs['mask']), inputs['mask']
+        model.backbone(inputs['clip'], inputs['split']), inputs['split']
     )
     assert tokens['pixel'].shape == (2, 24, 16)
-    expected = model.head.loss(tokens, inputs['videos'], inputs['mask'])
+    expected = model.head.loss(tokens, inputs['videos'], inputs['split'])
     for name, loss in losses.items():
         torch.testing.assert_close(loss, expected[name])
 

@@ -61,14 +61,14 @@ class PlainMotionMAE(MotionMAE):
                 module.__class__ = nn.Linear
         return plain
 
-    def loss(self, clip, mask, videos):
+    def loss(self, clip, split, videos):
         def pick(tokens, index):
             return torch.stack(
                 [t[i] for t, i in zip(tokens, index, strict=True)]
             )
 
         encoder, decoder = self.backbone, self.neck.decoders['shared']
-        visible, masked, _ = mask
+        visible, masked, _ = split
         x = encoder.patch_embed.projection(clip).flatten(2).transpose(1, 2)
         x = pick(x + encoder.pos_embed, visible)
         for block in encoder.blocks:

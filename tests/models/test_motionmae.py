@@ -9,7 +9,7 @@ from mmengine.runner.checkpoint import save_checkpoint
 from test_motionmae_head import naive_target
 
 from mmmotionmae.datasets import moving_shapes
-from mmmotionmae.models.heads import motionmae_head
+from mmmotionmae.models import ReconstructionTarget
 
 SIZES = dict(tubelet_size=2, patch_size=8)
 
@@ -43,8 +43,8 @@ def naive_videos(frames):
 
 def predictions(model, data):
     """What the head predicts, put together by hand."""
-    clip, mask = data['inputs']['clip'], data['inputs']['mask']
-    tokens = model.neck(model.backbone(clip, mask), mask)
+    clip, split = data['inputs']['clip'], data['inputs']['split']
+    tokens = model.neck(model.backbone(clip, split), split)
     return {
         name: model.head.predictors[name](tokens[name])
         for name in ('pixel', 'motion')
@@ -54,13 +54,13 @@ def predictions(model, data):
 def test_tensor_mode_is_the_latent(tiny_model, batch):
     model = tiny_model().eval()
     data = model.data_preprocessor(batch)
-    clip, mask = data['inputs']['clip'], data['inputs']['mask']
+    clip, split = data['inputs']['clip'], data['inputs']['split']
     with torch.no_grad():
         latent = model(**data)
         assert latent.shape == (2, 16, 32)
-        assert torch.equal(latent, model.backbone(clip, mask))
+        assert torch.equal(latent, model.backbone(clip, split))
         # Without a mask every token is encoded.
-        data['inputs']['mask'] = None
+        data['inputs']['split'] = None
         everything = model(**data, mode='tensor')
         assert torch.equal(everything, model.backbone(clip))
         assert everything.shape == (2, 64, 32)
@@ -73,7 +73,7 @@ def test_loss_mode_equals_loops(tiny_model, batch):
     videos = naive_videos(torch.cat(batch['inputs']))
     data = model.data_preprocessor(batch, training=True)
     losses = model(**data, mode='loss')
-    masked = data['inputs']['mask'].masked
+    masked = data['inputs']['split'].masked
     preds = predictions(model, data)
     for name, norm, weight in (
         ('pixel', 'tubelet', 1.0),
@@ -100,7 +100,7 @@ def test_predict_mode_pastes_predictions_into_the_true_video(
         samples = model(**data, mode='predict')
         preds = predictions(model, data)
     assert len(samples) == 2 and samples[0] is data['data_samples'][0]
-    masked = data['inputs']['mask'].masked
+    masked = data['inputs']['split'].masked
     for name, norm in (('pixel', 'tubelet'), ('motion', motion_norm)):
         for b in range(2):
             result = samples[b].get(f'{name}_reconstruction')
@@ -184,15 +184,15 @@ def test_losses_and_targets_are_float32_under_autocast(
     tiny_model, batch, monkeypatch
 ):
     targets = []
-    build_target = motionmae_head.build_target
+    build = ReconstructionTarget.build
 
     def spy(*args):
-        target = build_target(*args)
+        target = build(*args)
         # A copy, for errors are put in the place of the values.
         targets.append(target._replace(values=target.values.clone()))
         return target
 
-    monkeypatch.setattr(motionmae_head, 'build_target', spy)
+    monkeypatch.setattr(ReconstructionTarget, 'build', spy)
     model = tiny_model()
     data = model.data_preprocessor(batch, training=True)
     exact = model(**data, mode='loss')
@@ -239,8 +239,9 @@ def test_a_target_of_weight_zero_is_switched_off_everywhere(
     model = tiny_model(
         neck=dict(sharing=sharing), head={'type': 'MotionMAEHead', off: 0.0}
     )
-    assert model.head.targets == model.neck.targets == (target,)
-    assert model.data_preprocessor.targets == (target,)
+    assert list(model.targets) == list(model.head.targets) == [target]
+    assert list(model.neck.targets) == [target]
+    assert list(model.data_preprocessor.targets) == [target]
     data = model.data_preprocessor(batch, training=True)
     assert list(data['inputs']['videos']) == [target]
     losses = model(**data, mode='loss')

@@ -6,6 +6,8 @@ from conftest import tube_mask
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 
+from mmmotionmae.models import FrameDifferenceTarget
+
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
@@ -74,7 +76,7 @@ def test_clips_of_a_sample_stay_together_and_keep_their_masks():
     clips = [random_frames((3, 3, 8, 32, 32)) for _ in range(2)]
     masks = [tube_mask(3) for _ in range(2)]
     inputs = build()(as_samples(clips, masks))['inputs']
-    split = inputs['mask']
+    split = inputs['split']
     assert split.num_tokens == 64
     for b in range(2):
         for n in range(3):
@@ -98,14 +100,14 @@ def test_bgr_frames_become_rgb():
 
 @pytest.mark.parametrize('targets', [('pixel',), ('motion',)])
 def test_only_the_targets_that_are_asked_for(targets, monkeypatch):
-    processor = build(targets=targets)
     calls = []
-    difference = processor.frame_difference.difference
+    video = FrameDifferenceTarget.video
     monkeypatch.setattr(
-        processor.frame_difference,
-        'difference',
-        lambda *args, **kwargs: calls.append(1) or difference(*args, **kwargs),
+        FrameDifferenceTarget,
+        'video',
+        lambda *args: calls.append(1) or video(*args),
     )
+    processor = build(targets=targets)
     inputs = processor(as_samples([random_frames((1, 3, 4, 8, 8))]))['inputs']
     assert tuple(inputs['videos']) == targets
     assert len(calls) == ('motion' in targets)
@@ -113,7 +115,7 @@ def test_only_the_targets_that_are_asked_for(targets, monkeypatch):
 
 def test_without_masks_there_is_none():
     clips = [random_frames((1, 3, 4, 8, 8)) for _ in range(2)]
-    assert build()(as_samples(clips))['inputs']['mask'] is None
+    assert build()(as_samples(clips))['inputs']['split'] is None
 
 
 def test_errors():

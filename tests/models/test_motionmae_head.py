@@ -6,12 +6,22 @@ from mmaction.registry import MODELS
 from sklearn.metrics import r2_score
 from test_tubelet import naive_patchify
 
+from mmmotionmae.models import PixelTarget
 from mmmotionmae.models.utils.reconstruction_error import (
     explained_variance,
     squared_error,
 )
-from mmmotionmae.models.utils.target import build_target
 from mmmotionmae.models.utils.tubelet import split_mask
+
+
+def build_target(video, masked, norm, tubelet_size, patch_size):
+    target = PixelTarget(
+        name='pixel',
+        norm=norm,
+        tubelet_size=tubelet_size,
+        patch_size=patch_size,
+    )
+    return target.build(video, masked)
 
 
 def naive_target(video, masked, norm, tubelet_size, patch_size):
@@ -51,7 +61,7 @@ def test_target_equals_loops(norm):
         atol=1e-5,
     )
     torch.testing.assert_close(
-        target.energy, raw.flatten(2).square().mean(-1).sqrt()
+        target.rms, raw.flatten(2).square().mean(-1).sqrt()
     )
 
 
@@ -120,7 +130,7 @@ def test_every_criterion_sees_the_target(criterion):
     video = torch.rand(1, 3, 4, 8, 8)
     mask = torch.ones(1, 8, dtype=torch.bool)
     tokens = dict(pixel=torch.randn(1, 8, 6))
-    losses = head.loss(tokens, dict(pixel=video), mask)
+    losses = head.loss(tokens, dict(pixel=video), split_mask(mask))
     target = naive_target(video, split_mask(mask).masked, 'tubelet', 2, 4)
     function = dict(
         L1=torch.nn.functional.l1_loss,
@@ -181,7 +191,7 @@ def test_loss_equals_loops():
     mask = tube_mask(2, grid=(2, 2, 2), num_masked=3)
     masked = split_mask(mask).masked
     tokens = dict(pixel=torch.randn(2, 6, 6), motion=torch.randn(2, 6, 6))
-    losses = head.loss(tokens, videos, mask)
+    losses = head.loss(tokens, videos, split_mask(mask))
     assert set(losses) == {
         'loss_pixel',
         'loss_motion',
@@ -217,7 +227,7 @@ def test_moving_tubelets_are_those_above_the_threshold():
     motion[:, :, :2, 4:, :4] = 0.001 * torch.randn(3, 2, 4, 4)  # token 2
     mask = torch.ones(1, 8, dtype=torch.bool)
     tokens = dict(motion=torch.randn(1, 8, 6))
-    losses = head.loss(tokens, dict(motion=motion), mask)
+    losses = head.loss(tokens, dict(motion=motion), split_mask(mask))
     pred = head(tokens)['motion'][0, 0].detach()
     expected = r2_score(motion[0, :, :2, :4, :4].flatten(), pred)
     assert losses['r2_motion_moving'].item() == pytest.approx(
@@ -233,7 +243,8 @@ def test_prediction_of_the_target_reconstructs_the_video():
         dict(pixel=torch.nn.Identity(), motion=torch.nn.Identity())
     )
     mask = tube_mask(2, grid=(2, 2, 2), num_masked=3)
-    masked = split_mask(mask).masked
+    split = split_mask(mask)
+    masked = split.masked
     videos = dict(
         pixel=torch.rand(2, 3, 4, 8, 8), motion=torch.randn(2, 3, 4, 8, 8)
     )
@@ -241,10 +252,10 @@ def test_prediction_of_the_target_reconstructs_the_video():
         name: build_target(video, masked, 'tubelet', 2, 4).values.flatten(2)
         for name, video in videos.items()
     }
-    for name, video in head.predict(truth, videos, mask).items():
+    for name, video in head.predict(truth, videos, split).items():
         torch.testing.assert_close(video, videos[name])
     zeros = {name: torch.zeros_like(x) for name, x in truth.items()}
-    changed = head.predict(zeros, videos, mask)['pixel'] != videos['pixel']
+    changed = head.predict(zeros, videos, split)['pixel'] != videos['pixel']
     shown = torch.nn.functional.interpolate(
         mask.view(2, 1, 2, 2, 2).float(), size=(4, 8, 8)
     ).bool()
@@ -264,9 +275,49 @@ def test_errors(kwargs, message):
         build_head(**kwargs)
 
 
+class OwnLoss(torch.nn.Module):
+    """Keeps what it was given."""
+
+    def forward(self, pred, target, squared_error):
+        self.given = pred, target, squared_error
+        return squared_error.sum()
+
+
+@pytest.mark.parametrize('needs_values', [None, True, False])
+def test_a_loss_of_ones_own_never_sees_an_overwritten_target(needs_values):
+    head = build_head(motion_weight=0.0, pixel_weight=3.0)
+    head.loss_module = OwnLoss()
+    if needs_values is not None:
+        head.loss_module.needs_values = needs_values
+    video = torch.rand(1, 3, 4, 8, 8)
+    split = split_mask(torch.ones(1, 8, dtype=torch.bool))
+    tokens = dict(pixel=torch.randn(1, 8, 6))
+    losses = head.loss(tokens, dict(pixel=video), split)
+    pred, target, error = head.loss_module.given
+    truth = naive_target(video, split.masked, 'tubelet', 2, 4).flatten(2)
+    if needs_values is False:
+        assert target is None
+    else:
+        torch.testing.assert_close(target, truth, rtol=1e-4, atol=1e-4)
+    expected = (pred - truth).square().sum(-1)
+    torch.testing.assert_close(error, expected, rtol=1e-4, atol=1e-3)
+    assert losses['loss_pixel'].item() == pytest.approx(3 * error.sum().item())
+
+
+def test_a_criterion_without_its_target_says_so():
+    loss = MODELS.build(dict(type='MaskedReconstructionLoss', criterion='L1'))
+    with pytest.raises(ValueError, match="'L1' needs the target"):
+        loss(torch.zeros(1, 2, 3), None, torch.zeros(1, 2))
+
+
+def test_arguments_that_there_are_not():
+    with pytest.raises(TypeError, match="'pixel_wieght'"):
+        build_head(pixel_wieght=1.0)
+
+
 def test_a_target_of_weight_zero_costs_nothing():
     head = build_head(motion_weight=0.0)
-    assert head.targets == ('pixel',)
+    assert list(head.targets) == ['pixel']
     assert [n for n, _ in head.named_parameters()] == [
         'predictors.pixel.weight',
         'predictors.pixel.bias',

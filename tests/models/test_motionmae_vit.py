@@ -7,6 +7,7 @@ from conftest import TINY_BACKBONE, tube_mask
 from mmaction.registry import MODELS
 
 from mmmotionmae.models import MotionMAEViT
+from mmmotionmae.models.utils.tubelet import split_mask
 
 
 def build_pair(**changes):
@@ -58,28 +59,29 @@ def test_masked_tokens_have_no_influence_and_visible_ones_are_gathered():
     ours, stock = build_pair()
     stock.load_state_dict(ours.state_dict())
     clip, mask = torch.randn(2, 3, 8, 32, 32), tube_mask(2)
+    split = split_mask(mask)
     with torch.no_grad():
         x = stock.patch_embed(clip)[0] + stock.pos_embed
         x = torch.stack([x[b][~mask[b]] for b in range(2)])
         for block in stock.blocks:
             x = block(x)
         expected = stock.norm(x)
-        tokens = ours(clip, mask)
+        tokens = ours(clip, split)
         torch.testing.assert_close(tokens, expected, rtol=1e-5, atol=1e-5)
         # Whatever stands at masked places does not matter.
         noise = torch.nn.functional.interpolate(
             mask.view(2, 1, 4, 4, 4).float(), size=(8, 32, 32)
         )
-        torch.testing.assert_close(ours(clip + 9 * noise, mask), tokens)
+        torch.testing.assert_close(ours(clip + 9 * noise, split), tokens)
 
 
 def test_activation_checkpointing_changes_no_gradient():
     ours, _ = build_pair()
     saving = MODELS.build(TINY_BACKBONE | dict(with_cp=True))
     saving.load_state_dict(ours.state_dict())
-    clip, mask = torch.randn(2, 3, 8, 32, 32), tube_mask(2)
-    ours(clip, mask).square().sum().backward()
-    saving(clip, mask).square().sum().backward()
+    clip, split = torch.randn(2, 3, 8, 32, 32), split_mask(tube_mask(2))
+    ours(clip, split).square().sum().backward()
+    saving(clip, split).square().sum().backward()
     for (name, p), q in zip(
         ours.named_parameters(), saving.parameters(), strict=True
     ):
@@ -114,7 +116,11 @@ def test_errors_name_the_way_out():
     with pytest.raises(ValueError, match='width is 33'):
         vit(torch.zeros(1, 3, 8, 32, 33))
     with pytest.raises(ValueError, match='patch_size and tubelet_size'):
-        vit(torch.zeros(1, 3, 8, 32, 32), torch.zeros(1, 16).bool())
+        vit(
+            torch.zeros(1, 3, 8, 32, 32), split_mask(torch.zeros(1, 16).bool())
+        )
+    with pytest.raises(TypeError, match=r'split_mask\(mask\)'):
+        vit(torch.zeros(1, 3, 8, 32, 32), torch.zeros(1, 64).bool())
     with pytest.raises(ValueError, match='height is 30'):
         MODELS.build(TINY_BACKBONE | dict(img_size=30))
     with pytest.raises(ValueError, match='one int'):

@@ -128,6 +128,6 @@ def test_loss_gradients_and_tokens_equal_videomae(pixel_norm, norm_pix_loss):
         latent = ours(**batch, mode='tensor')
         tokens = theirs.videomae(pixel_values, bool_masked_pos=mask)
         assert relative(latent, tokens.last_hidden_state) < 1e-5
-        pred = ours.head(ours.neck(latent, mask))['pixel']
+        pred = ours.head(ours.neck(latent, batch['inputs']['split']))['pixel']
     logits = rearrange(output.logits, 'b m (p c) -> b m (c p)', c=3)
     assert relative(pred, logits) < 1e-5

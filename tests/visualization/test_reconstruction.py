@@ -8,20 +8,27 @@ import torch
 from conftest import as_batch, tube_mask
 from PIL import Image
 
+from mmmotionmae.models import FrameDifferenceTarget, PixelTarget
+from mmmotionmae.models.targets import (
+    motion_map,
+    motion_scale,
+    motion_to_rgb,
+)
 from mmmotionmae.utils.video_files import write_gif
 from mmmotionmae.visualization import (
     draw_film,
     draw_sheet,
     heat_map,
-    motion_map,
-    motion_scale,
-    motion_to_rgb,
     reconstruct,
     reconstruct_batch,
     reconstruction_rows,
     statistics_note,
 )
 
+TARGETS = dict(
+    pixel=PixelTarget(name='pixel'),
+    motion=FrameDifferenceTarget(name='motion', norm='clip'),
+)
 STRIP, GAP = 28, 4  # of captions, between frames
 
 
@@ -48,32 +55,33 @@ def test_visible_tubelets_are_the_input_bit_for_bit(reconstruction):
     for i in range(2):
         videos = clip(result, i)
         assert torch.equal(videos['input'], frames[i].float() / 255)
-        rows = reconstruction_rows(videos, {})
+        rows = reconstruction_rows(videos, TARGETS)
         true = frames[i].permute(1, 2, 3, 0).numpy()
         np.testing.assert_array_equal(rows['input'].frames, true)
         masked = hidden(result.mask[i])
-        for name in ('masked', 'pixel'):
+        for name in ('masked', 'pixel_reconstruction'):
             shown = rows[name].frames
             np.testing.assert_array_equal(shown[~masked], true[~masked])
         assert (rows['masked'].frames[masked] == 128).all()
-        off = rows['pixel'].frames[masked] != true[masked]
+        off = rows['pixel_reconstruction'].frames[masked] != true[masked]
         assert off.mean() > 0.9
         # Of the motion, too.
-        same = rows['motion'].frames == rows['true_motion'].frames
+        predicted = rows['motion_reconstruction'].frames
+        same = predicted == rows['motion'].frames
         assert same[~masked].all() and same[masked].mean() < 0.3
 
 
 def test_where_frames_are_in_the_sheet(reconstruction):
     result, frames = reconstruction
-    rows = reconstruction_rows(clip(result), {})
+    rows = reconstruction_rows(clip(result), TARGETS)
     assert list(rows) == [
         'input',
         'masked',
-        'pixel',
-        'true_motion',
+        'pixel_reconstruction',
         'motion',
-        'true_motion_map',
+        'motion_reconstruction',
         'motion_map',
+        'motion_reconstruction_map',
     ]
     sheet = draw_sheet(rows)
     side = 96  # every pixel three times
@@ -90,7 +98,7 @@ def test_where_frames_are_in_the_sheet(reconstruction):
 
 
 def test_where_frames_are_in_the_film(reconstruction):
-    rows = reconstruction_rows(clip(reconstruction[0]), {})
+    rows = reconstruction_rows(clip(reconstruction[0]), TARGETS)
     film = draw_film(rows)
     strip = 16  # of captions that are 224 pixels wide
     assert film.shape == (8, 2 * (strip + 224) + GAP, 4 * (224 + GAP) - GAP, 3)
@@ -105,7 +113,7 @@ def test_where_frames_are_in_the_film(reconstruction):
 
 def test_a_long_clip_shows_eight_frames():
     video = torch.rand(3, 20, 16, 16)
-    rows = reconstruction_rows(dict(input=video, masked=video), {})
+    rows = reconstruction_rows(dict(input=video, masked=video), TARGETS)
     assert list(rows) == ['input', 'masked']
     sheet = draw_sheet(rows)
     # Every third of 20 frames makes 7.
@@ -120,15 +128,19 @@ def test_captions_tell_what_was_put_back():
     visible = statistics_note('clip', 'visible')
     assert 'true mean' in true and 'visible' in visible
     video = torch.rand(3, 8, 16, 16)
-    videos = dict.fromkeys(['input', 'masked', 'pixel', 'motion'], video)
-    videos['true_motion'] = torch.full_like(video, 0.25)
-    rows = reconstruction_rows(videos, dict(pixel=true, motion=visible))
-    assert rows['pixel'].caption == 'pixels, predicted (true mean, contrast)'
-    assert rows['motion'].caption == (
-        'motion, predicted (mean, contrast of visible): black -0.25, grey 0, '
+    names = ('input', 'masked', 'pixel_reconstruction')
+    videos = dict.fromkeys([*names, 'motion_reconstruction'], video)
+    videos['motion'] = torch.full_like(video, 0.25)
+    rows = reconstruction_rows(videos, TARGETS, 'visible')
+    assert rows['pixel_reconstruction'].caption == (
+        'pixels, predicted (mean, contrast of visible)'
+    )
+    rows = reconstruction_rows(videos, TARGETS, 'true')
+    assert rows['motion_reconstruction'].caption == (
+        'motion, predicted (true mean, contrast): black -0.25, grey 0, '
         'white +0.25'
     )
-    assert rows['true_motion_map'].caption == (
+    assert rows['motion_map'].caption == (
         'size of motion, true: black 0, yellow 0.25'
     )
 

@@ -20,7 +20,7 @@ from .common import Clock, milliseconds, now, rounds, say, synchronize
 from .networks import Setup, draw_batch, our_config, our_flops
 from .steps import fused_adamw
 
-MODEL = 'shared'  # of `model_configs.OURS`
+MODEL = 'shared'  # of `networks.OURS`
 
 
 @dataclass(frozen=True)

@@ -201,8 +201,13 @@ def print_table(accuracies: dict[str, list[float]], scale: Scale) -> None:
 
 def reconstructions(
     config: Path, checkpoint: Path, options: dict, indices: Sequence[int]
-) -> dict:
-    """What a pre-trained model makes of some clips of its data set."""
+) -> list[dict]:
+    """Draw what a pre-trained model makes of some clips of its data set.
+
+    Returns:
+        See :func:`report.film_strips`.
+    """
+    import report
     from mmaction.registry import DATASETS, MODELS
     from mmengine.registry import init_default_scope
     from mmengine.runner import load_checkpoint
@@ -217,7 +222,7 @@ def reconstructions(
     load_checkpoint(model, str(checkpoint), map_location='cpu')
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     samples = [dataset[SampleIndex(index, seed=index)] for index in indices]
-    return reconstruct(model, samples)
+    return report.film_strips(reconstruct(model, samples), model.targets)
 
 
 def versions() -> str:
@@ -267,7 +272,7 @@ def report_shapes(
             ]
         )
     means = [np.mean(values) for values in accuracies.values()]
-    videos = reconstructions(
+    clips = reconstructions(
         PRETRAIN[MOTIONMAE],
         last_checkpoint(arms[MOTIONMAE]),
         {'train_dataloader.dataset.ann_file': str(data / 'val.txt')},
@@ -311,7 +316,7 @@ def report_shapes(
             rows=segmentation.table(plan, results),
             pictures=report.embed_pictures(segmentation.pictures(plan)),
         ),
-        clips=report.film_strips(videos),
+        clips=clips,
         reconstruction_note='Test clips, which the network was not trained '
         'on.',
         commands=results.commands,
@@ -350,7 +355,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
     stage.run([job])
     stage.pool.shutdown()
     checkpoint = last_checkpoint(job.work_dir)
-    videos = reconstructions(
+    clips = reconstructions(
         VIDEOS, checkpoint, {}, indices=range(min(number, 4))
     )
     path = out_dir / 'report.html'
@@ -364,7 +369,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
         curves=report.plot_curves(
             [report.Curve.read('MotionMAE', job.work_dir)]
         ),
-        clips=report.film_strips(videos),
+        clips=clips,
         reconstruction_note='Clips of the videos that the network was '
         'trained on. Some minutes on a CPU are enough for coarse colours, '
         'seldom for motion: R² above tells whether it was learned at all.',

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmmotionmae.models import ReconstructionTarget
 from mmmotionmae.utils.files import complete_file
-from mmmotionmae.visualization import draw, motion_to_rgb
+from mmmotionmae.visualization import enlarge, reconstruction_rows
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -24,13 +26,6 @@ from matplotlib import pyplot as plt  # noqa: E402
 COLORS = ('0.6', 'C0', 'C1')
 
 TEMPLATE = Path(__file__).with_name('report.html.jinja')
-LABELS = {
-    'input': 'input',
-    'masked': 'masked',
-    'pixel': 'pixels, predicted',
-    'true_motion': 'motion, true',
-    'motion': 'motion, predicted',
-}
 
 
 @dataclass(frozen=True)
@@ -61,14 +56,11 @@ def plot_curves(curves: list[Curve]) -> str:
         curves: Of the pre-trainings, MotionMAE's last.
     """
     colors = COLORS[-len(curves) :]
-    keys = [
-        ('loss_pixel', 'pixel loss'),
-        ('loss_motion', 'motion loss'),
-        ('r2_pixel', 'R² of pixels'),
-        ('r2_motion_moving', 'R² of motion, moving tubelets'),
-    ]
-    figure, axes = plt.subplots(1, 4, figsize=(13, 2.9))
-    for axis, (key, title) in zip(axes, keys, strict=True):
+    keys = _curve_titles(curves)
+    figure, axes = plt.subplots(
+        1, max(1, len(keys)), figsize=(13, 2.9), squeeze=False
+    )
+    for axis, (key, title) in zip(axes[0], keys.items(), strict=False):
         for color, curve in zip(colors, curves, strict=True):
             rows = [row for row in curve.scalars if key in row]
             axis.plot(
@@ -83,8 +75,23 @@ def plot_curves(curves: list[Curve]) -> str:
         axis.spines[['top', 'right']].set_visible(False)
         if key.startswith('r2'):
             axis.axhline(0, color='0.7', linewidth=0.8, zorder=0)
-    axes[0].legend(fontsize=8, frameon=False)
+    axes[0, 0].legend(fontsize=8, frameon=False)
     return _svg(figure)
+
+
+def _curve_titles(curves: list[Curve]) -> dict[str, str]:
+    """What is logged of each target: its loss, and the last of its scores."""
+    rows = [row for curve in curves for row in curve.scalars]
+    logged = dict.fromkeys(key for row in rows for key in row)
+    losses = [key for key in logged if key.startswith('loss_')]
+    titles = {key: f'{key.removeprefix("loss_")} loss' for key in losses}
+    for key in losses:
+        name = key.removeprefix('loss_')
+        scores = [k for k in logged if f'{k}_'.startswith(f'r2_{name}_')]
+        if scores:
+            words = scores[-1].removeprefix('r2_').replace('_', ', ')
+            titles[scores[-1]] = f'R² of {words}'
+    return titles
 
 
 def plot_accuracies(arms: dict[str, list[float]], chance: float) -> str:
@@ -103,11 +110,15 @@ def plot_accuracies(arms: dict[str, list[float]], chance: float) -> str:
     return _svg(figure)
 
 
-def film_strips(videos: dict[str, torch.Tensor]) -> list[dict]:
+def film_strips(
+    videos: dict[str, torch.Tensor],
+    targets: Mapping[str, ReconstructionTarget],
+) -> list[dict]:
     """The rows of the reconstruction pictures.
 
     Args:
         videos: What :func:`mmmotionmae.visualization.reconstruct` returns.
+        targets: Those of the model.
 
     Returns:
         For each clip ``rows`` of (label, PNG of at most 8 frames side by
@@ -118,18 +129,12 @@ def film_strips(videos: dict[str, torch.Tensor]) -> list[dict]:
     zoom = max(1, 780 // (8 * width))
     clips = []
     for i in range(len(videos['input'])):
-        # Both motion rows on one scale, that of the strongest true motion.
-        scale = 0.5
-        if 'true_motion' in videos:
-            scale = float(videos['true_motion'][i].abs().quantile(0.999))
+        clip = {name: video[i] for name, video in videos.items()}
         rows, films = [], []
-        for name, label in LABELS.items():
-            if name not in videos:
+        for name, row in reconstruction_rows(clip, targets).items():
+            if name.endswith('_map'):
                 continue
-            video = videos[name][i]
-            if name.endswith('motion'):
-                video = motion_to_rgb(video, max(scale, 0.05))
-            frames = draw(video, zoom)
+            frames = enlarge(row.frames, zoom)
             films.append(frames)
             frames = frames[shown]
             gap = np.full((len(frames), frames.shape[1], 2, 3), 255, np.uint8)
@@ -141,7 +146,7 @@ def film_strips(videos: dict[str, torch.Tensor]) -> list[dict]:
                 ],
                 axis=1,
             )
-            rows.append((label, _png(strip)))
+            rows.append((row.title, _png(strip)))
         clips.append(dict(rows=rows, film=_gif(np.concatenate(films, axis=2))))
     return clips
 

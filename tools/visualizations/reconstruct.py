@@ -4,7 +4,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmmotionmae.apis import UsageError
@@ -19,7 +19,7 @@ from mmmotionmae.cli.arguments import (
     whole,
 )
 from mmmotionmae.datasets.readers import READERS
-from mmmotionmae.models.heads.motionmae_head import STATISTICS
+from mmmotionmae.models.targets import STATISTICS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -196,24 +196,27 @@ def reconstruct(args: argparse.Namespace) -> None:
     for prediction in results['predictions']:
         for number, errors in enumerate(prediction['errors'], 1):
             clip = f', clip {number}' if args.num_clips > 1 else ''
-            print(f'{prediction["name"]}{clip}: {in_words(errors)}')
+            words = in_words(errors, inferencer.model.targets)
+            print(f'{prediction["name"]}{clip}: {words}')
     print(
         f'{args.out_dir}: {len(results["predictions"])} videos, '
         f'{len(results["skipped"])} left out'
     )
 
 
-def in_words(errors: dict[str, Any]) -> str:
+def in_words(errors: dict[str, Any], targets: Mapping[str, Any]) -> str:
     """The errors of a clip, in a line."""
     parts = []
-    if 'pixel' in errors:
-        pixel = errors['pixel']
-        parts.append(f'pixels R2 {pixel["r2"]:.3f}, {pixel["psnr"]:.1f} dB')
-    if 'motion' in errors:
-        motion = errors['motion']
-        parts.append(
-            f'motion R2 {motion["r2"]:.3f}, moving {motion["r2_moving"]:.3f}'
-        )
+    for name, target in targets.items():
+        words = []
+        for key, value in errors[name].items():
+            if key == 'r2':
+                words.append(f'R2 {value:.3f}')
+            elif key.startswith('r2_'):
+                words.append(f'{key.removeprefix("r2_")} {value:.3f}')
+            elif key == 'psnr':
+                words.append(f'{value:.1f} dB')
+        parts.append(f'{target.label or name} {", ".join(words)}')
     return '; '.join(parts)
 
 

@@ -13,6 +13,7 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from torch import Tensor, nn
 
 from ...checkpoints.specs import IMAGENET_MEAN, IMAGENET_STD
+from ...models.backbones import video_vit_of
 from ...models.utils.vit_features import (
     pool_tokens,
     read_blocks,
@@ -85,11 +86,12 @@ class ClipModel(nn.Module):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        encoder = getattr(model, 'backbone', model)
-        if not isinstance(encoder, VisionTransformer):
+        encoder = video_vit_of(model)
+        if encoder is None:
+            other = getattr(model, 'backbone', model)
             raise ValueError(
                 'Only models with a VisionTransformer can be exported; this '
-                f'one has a {type(encoder).__name__}.'
+                f'one has a {type(other).__name__}.'
             )
         # MMAction2's own word for "can classify".
         classifies = getattr(model, 'with_cls_head', False)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...checkpoints import build_model, read_checkpoint
 from ...checkpoints.specs import IMAGENET_MEAN, IMAGENET_STD
+from ...models.backbones import video_vit_of
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import (
     POOLINGS,
@@ -80,11 +81,12 @@ def find_encoder(
             'path of a checkpoint.'
         )
     model = unwrap(model)
-    vit = getattr(model, 'backbone', model)
-    if not isinstance(vit, VisionTransformer):
+    vit = video_vit_of(model)
+    if vit is None:
+        encoder = getattr(model, 'backbone', model)
         raise UsageError(
-            f'The encoder is a {type(vit).__name__}; features are read from '
-            'VisionTransformer of MMAction2, MotionMAEViT or others that '
+            f'The encoder is a {type(encoder).__name__}; features are read '
+            'from VisionTransformer of MMAction2, MotionMAEViT or others that '
             'are derived from it.'
         )
     preprocessor = getattr(model, 'data_preprocessor', None)

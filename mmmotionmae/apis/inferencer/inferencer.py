@@ -13,7 +13,7 @@ from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from rich.progress import track
 
-from ...models.heads.motionmae_head import STATISTICS
+from ...models.targets import STATISTICS
 from ...utils.errors import UsageError
 from ..features.encoder import FeatureSettings
 from .outputs import (
@@ -159,14 +159,16 @@ class MotionMAEInferencer(InferenceSteps):
             ``predictions``: for each video that could be read ``name``,
             ``source``, ``frame_inds`` (N, T), ``statistics``, ``errors`` (see
             :class:`~mmmotionmae.visualization.Reconstruction`; a list of N),
-            and arrays: ``mask`` (N, L), True = masked; ``input``,
-            ``pixel_reconstruction``, ``motion``, ``motion_reconstruction``,
-            float32 (N, C, T, H, W), in units of the [0, 1] pixel range;
-            ``motion_map`` (N, T, H, W), how large the predicted motion is;
+            and arrays: ``mask`` (N, L), True = masked; ``input`` and, for
+            each target, the truth, ``NAME`` (unless it is the input), and
+            the prediction, ``NAME_reconstruction``, float32 (N, C, T, H, W),
+            pixels and motion in units of the [0, 1] pixel range;
+            ``NAME_reconstruction_map`` (N, T, H, W), how large the
+            prediction is (of motion);
             ``feature``, (N, D) or as ``pooling`` says. Visible tubelets are
             the true ones everywhere.
             ``visualization``: for each of them what
-            :func:`~.saving.draw_pictures` returns, or None.
+            :func:`~.outputs.draw_pictures` returns, or None.
             ``skipped``: of each video that could not be read ``source`` and
             ``reason``.
 

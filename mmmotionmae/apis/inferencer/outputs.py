@@ -4,7 +4,7 @@
 Shapes: B or N clips, C channels, T frames, H W size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from mmaction.structures import ActionDataSample
 from PIL import Image
+from torch import Tensor
 
-from ...models import MotionMAE
+from ...models import MotionMAE, ReconstructionTarget
 from ...utils.errors import UsageError
 from ...utils.files import complete_file
 from ...utils.video_files import video_writer, write_gif
-from ...visualization.motion import motion_map
 from ...visualization.reconstruction import reconstruct_batch
 from ...visualization.reconstruction_sheet import (
     draw_film,
     draw_sheet,
     reconstruction_rows,
-    statistics_note,
 )
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -77,28 +76,32 @@ def picture_paths(
     ]
 
 
-def draw_pictures(sample: ActionDataSample) -> dict[str, UInt8Array]:
+def draw_pictures(
+    sample: ActionDataSample, targets: Mapping[str, ReconstructionTarget]
+) -> dict[str, UInt8Array]:
     """Draw the reconstruction of each clip of a video.
 
     Args:
         sample: What :meth:`MotionMAEInferencer.forward` returns for it.
+        targets: Those of the model.
 
     Returns:
         RGB, uint8: ``sheet`` (N, H', W', 3), rows of frames; ``film`` (N, T,
-        H", W", 3), all rows side by side; and, for a model that predicts
-        motion, ``motion_map`` (N, T, H, W, 3), how large it is.
+        H", W", 3), all rows side by side; and, for each target that has a
+        size (the motion), ``NAME_reconstruction_map`` (N, T, H, W, 3), how
+        large the prediction is.
     """
-    videos = dict(
-        input=sample.input,
-        masked=sample.masked,
-        pixel=sample.get('pixel_reconstruction'),
-        true_motion=sample.get('motion'),
-        motion=sample.get('motion_reconstruction'),
-    )
+    videos = {
+        name: sample.get(name)
+        for target in targets
+        for name in ('input', 'masked', target, f'{target}_reconstruction')
+        if name in sample
+    }
     clips = [
         reconstruction_rows(
-            {k: v[i] for k, v in videos.items() if v is not None},
-            sample.notes,
+            {name: video[i] for name, video in videos.items()},
+            targets,
+            sample.statistics,
         )
         for i in range(len(sample.input))
     ]
@@ -106,10 +109,9 @@ def draw_pictures(sample: ActionDataSample) -> dict[str, UInt8Array]:
         sheet=np.stack([draw_sheet(rows) for rows in clips]),
         film=np.stack([draw_film(rows) for rows in clips]),
     )
-    if 'motion_map' in clips[0]:
-        pictures['motion_map'] = np.stack(
-            [rows['motion_map'].frames for rows in clips]
-        )
+    for name in clips[0]:
+        if name.endswith('_reconstruction_map'):
+            pictures[name] = np.stack([rows[name].frames for rows in clips])
     return pictures
 
 
@@ -137,23 +139,20 @@ def save_pictures(
                     add_frame(frame)
 
 
-# Fields of a sample: tensors whose first dimension is the clip.
-ARRAYS = (
-    'mask',
-    'input',
-    'pixel_reconstruction',
-    'motion',
-    'motion_reconstruction',
-    'motion_map',
-    'feature',
-)
 _VALUES = ('name', 'source', 'frame_inds', 'statistics', 'errors')
 _FORMATS = {'.json': 'json', '.pkl': 'pkl'}
 
 
+def _arrays(sample: ActionDataSample) -> Iterator[str]:
+    """Names of tensors whose first dimension is the clip."""
+    for name, value in sample.items():
+        if isinstance(value, Tensor) and name != 'masked':
+            yield name
+
+
 def drop_arrays(sample: ActionDataSample, keep: bool) -> None:
     """Remove what only pictures need, and, unless kept, all arrays."""
-    for name in ('masked', *(() if keep else ARRAYS)):
+    for name in ('masked', *(() if keep else [*_arrays(sample)])):
         sample.pop(name, None)
 
 
@@ -172,9 +171,7 @@ def sample_to_dict(
     """
     result = {name: sample.get(name) for name in _VALUES if name in sample}
     if arrays:
-        result |= {
-            name: sample.get(name).numpy() for name in ARRAYS if name in sample
-        }
+        result |= {name: sample.get(name).numpy() for name in _arrays(sample)}
     return result
 
 
@@ -231,27 +228,15 @@ def reconstruct_fields(
 
     Returns:
         For each field B values, on the CPU: ``errors``; ``input`` and
-        ``masked`` (B, C, T, H, W); ``pixel_reconstruction``; ``motion``,
-        ``motion_reconstruction`` and ``motion_map`` (B, T, H, W), as far as
-        the model predicts them.
+        ``masked`` (B, C, T, H, W); and for each target that is a video
+        ``NAME`` (unless it is the input), ``NAME_reconstruction`` and, if it
+        has a size, ``NAME_reconstruction_map`` (B, T, H, W).
     """
     result = reconstruct_batch(model, batch, statistics)
-    videos = result.videos
-    fields: dict[str, Any] = dict(
-        errors=result.errors, input=videos['input'], masked=videos['masked']
-    )
-    for name in model.head.targets:
-        fields[f'{name}_reconstruction'] = videos[name]
-    if 'motion' in videos:
-        fields['motion'] = videos['true_motion']
-        fields['motion_map'] = motion_map(videos['motion'])
+    fields: dict[str, Any] = dict(result.videos, errors=result.errors)
+    for name, target in model.head.targets.items():
+        key = f'{name}_reconstruction'
+        size = target.magnitude(fields[key]) if key in fields else None
+        if size is not None:
+            fields[f'{key}_map'] = size
     return fields
-
-
-def statistics_notes(model: MotionMAE, statistics: str) -> dict[str, str]:
-    """For each target of a model its :func:`statistics_note`."""
-    head = model.head
-    return {
-        name: statistics_note(head.norms[name], statistics)
-        for name in head.targets
-    }

@@ -36,7 +36,6 @@ from .outputs import (
     reconstruct_fields,
     sample_to_dict,
     save_pictures,
-    statistics_notes,
     write_results,
 )
 
@@ -165,9 +164,8 @@ class InferenceSteps(BaseInferencer):
         fields: dict[str, Any] = {}
         if self.reconstructs:
             fields = reconstruct_fields(self.model, inputs, statistics)
-            notes = statistics_notes(self.model, statistics)
             for sample in samples:
-                sample.set_metainfo(dict(statistics=statistics, notes=notes))
+                sample.set_metainfo(dict(statistics=statistics))
         if features or (features is None and not self.reconstructs):
             fields['feature'] = self._encode(inputs, block, pooling)
         for i, sample in enumerate(samples):
@@ -215,12 +213,12 @@ class InferenceSteps(BaseInferencer):
             fps: Likewise.
 
         Returns:
-            For each prediction what :func:`~.saving.draw_pictures` returns,
+            For each prediction what :func:`~.outputs.draw_pictures` returns,
             or None unless ``return_vis``.
         """
         results = []
         for sample in preds:
-            pictures = draw_pictures(sample)
+            pictures = draw_pictures(sample, self.model.targets)
             if out_dir:
                 paths = picture_paths(
                     out_dir,

@@ -30,6 +30,7 @@ from .base import (
 from .huggingface_config import (
     DEFAULTS,
     add_settings,
+    pixel_norm,
     read_classes,
     read_levels,
     read_settings,
@@ -37,7 +38,7 @@ from .huggingface_config import (
     write_preprocessor,
 )
 from .separate_qkv import join_qkv, split_qkv
-from .videomae import VideoMAE, check_videomae_decoder
+from .videomae import VideoMAE, check_videomae_decoder, pixels
 
 LAYERS = ('query', 'key', 'value')
 ATTENTION = 'attention.attention'
@@ -106,7 +107,7 @@ class HuggingFace(Format):
         if decoder is not None:
             normalised = settings.get('norm_pix_loss', True)
             decoder = replace(
-                decoder, pixel_norm='tubelet' if normalised else 'none'
+                decoder, targets=pixels('tubelet' if normalised else 'none')
             )
         eps = settings.get('layer_norm_eps', DEFAULTS['layer_norm_eps'])
         return replace(
@@ -176,8 +177,8 @@ class HuggingFace(Format):
         reason = ''
         if not spec.qkv_bias:
             reason = 'only its decoder has biases of queries and values'
-        elif decoder.pixel_norm not in ('tubelet', 'none'):
-            reason = f'its pixels have the norm {decoder.pixel_norm!r}'
+        elif pixel_norm(decoder) not in ('tubelet', 'none'):
+            reason = f'its pixels have the norm {pixel_norm(decoder)!r}'
         if reason:
             raise self.refuse(
                 checkpoint,

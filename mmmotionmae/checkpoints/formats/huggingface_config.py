@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...utils.errors import CheckpointError
-from ..specs import Checkpoint, Hints, RawCheckpoint
+from ..specs import Checkpoint, DecoderSpec, Hints, RawCheckpoint
 from .videomae import DECODER
 
 CLASSES = dict(
@@ -23,6 +23,11 @@ DEFAULTS = dict(
     decoder_num_attention_heads=6,
     layer_norm_eps=1e-12,
 )
+
+
+def pixel_norm(decoder: DecoderSpec) -> str:
+    """The norm of the pixels, which are all that it predicts."""
+    return decoder.targets['pixel'].get('norm', 'tubelet')
 
 
 def read_settings(raw: RawCheckpoint) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def write_config(checkpoint: Checkpoint) -> dict[str, Any]:
             decoder_num_hidden_layers=decoder.depth,
             decoder_num_attention_heads=decoder.num_heads,
             decoder_intermediate_size=_hidden(checkpoint, DECODER),
-            norm_pix_loss=decoder.pixel_norm == 'tubelet',
+            norm_pix_loss=pixel_norm(decoder) == 'tubelet',
         )
     if checkpoint.num_classes is not None:
         classes = checkpoint.classes or tuple(

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...models.targets import DEFAULT_TARGETS, resolve_targets
 from ...utils.errors import CheckpointError
 from ..metadata import part_of_settings, read_model_config
 from ..specs import (
@@ -33,6 +34,7 @@ from .base import (
 
 DECODERS = 'neck.decoders.'
 PREDICTORS = 'head.predictors.'
+TARGETS = 'targets.'  # those that have weights, teachers
 CLASSIFIER = 'cls_head.fc_cls.'
 
 
@@ -182,6 +184,7 @@ def _decoder_names(names: Mapping[str, Tensor]) -> dict[str, str]:
             )
         else:  # of cross-attention
             found += [name for name in names if name.startswith(prefix)]
+    found += [name for name in names if name.startswith(TARGETS)]
     for target in _parts(names, PREDICTORS):
         found += _layer(f'{PREDICTORS}{target}')
     return {name: name for name in found}
@@ -208,10 +211,7 @@ def _classifier_names(raw: RawCheckpoint) -> dict[str, str]:
 def _decoder_spec(
     raw: RawCheckpoint, model: dict[str, Any], hints: Hints
 ) -> DecoderSpec:
-    neck, head = (
-        part_of_settings(model, 'neck'),
-        part_of_settings(model, 'head'),
-    )
+    neck = part_of_settings(model, 'neck')
     decoders = _parts(raw.tensors, DECODERS)
     prefix = f'{DECODERS}{decoders[0]}.'
     width = raw.tensors[f'{prefix}mask_token'].shape[-1]
@@ -219,9 +219,6 @@ def _decoder_spec(
     heads = hints.decoder_num_heads
     if neck:
         heads = heads or neck.get('num_heads', 6)
-    preprocessor = part_of_settings(model, 'data_preprocessor')
-    difference = part_of_settings(preprocessor, 'frame_difference')
-    targets = _parts(raw.tensors, PREDICTORS)
     return DecoderSpec(
         embed_dims=width,
         depth=count_blocks(raw.tensors, f'{prefix}blocks.'),
@@ -231,13 +228,38 @@ def _decoder_spec(
         attention='self'
         if f'{prefix}embed.weight' in raw.tensors
         else 'cross',
-        targets=tuple(t for t in ('pixel', 'motion') if t in targets),
-        pixel_norm=head.get('pixel_norm', 'tubelet'),
-        motion_norm=head.get('motion_norm', 'tubelet'),
-        frame_difference={
-            name: value for name, value in difference.items() if name != 'type'
-        },
+        targets=_targets(raw, model),
     )
+
+
+def _targets(
+    raw: RawCheckpoint, model: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The configs of the targets that there are predictors of."""
+    found = _parts(raw.tensors, PREDICTORS)
+    parts = {
+        part: part_of_settings(model, part)
+        for part in ('head', 'neck', 'data_preprocessor')
+    }
+    try:
+        known = resolve_targets(
+            part_of_settings(model, 'targets') or None, **parts
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f'The targets in the config of {raw.source} make no sense: '
+            f'{error} The encoder alone can be read (--encoder-only).'
+        ) from error
+    known |= {n: c for n, c in DEFAULT_TARGETS.items() if n not in known}
+    for name in found:
+        # A name, not the path of some code to be imported.
+        if not str(known.get(name, {}).get('type', '')).isidentifier():
+            raise CheckpointError(
+                f'{raw.source} predicts {name!r}, but its config has no '
+                'target of that name and a type by its name; the encoder '
+                'alone can be read (--encoder-only).'
+            )
+    return {name: dict(known[name]) for name in known if name in found}
 
 
 def _classes(

@@ -157,6 +157,11 @@ class VideoMAE(Format):
         )
 
 
+def pixels(norm: str = 'tubelet') -> dict[str, dict[str, Any]]:
+    """The targets of a VideoMAE."""
+    return dict(pixel=dict(type='PixelTarget', norm=norm))
+
+
 def check_videomae_decoder(target: Format, checkpoint: Checkpoint) -> None:
     """Make sure that the decoder is VideoMAE's.
 
@@ -171,7 +176,8 @@ def check_videomae_decoder(target: Format, checkpoint: Checkpoint) -> None:
         else None
     )
     reason = ''
-    if decoder.targets != ('pixel',):
+    kinds = {n: cfg.get('type') for n, cfg in decoder.targets.items()}
+    if kinds != dict(pixel='PixelTarget'):
         reason = (
             f'it predicts {" and ".join(decoder.targets)}, not just pixels'
         )
@@ -278,6 +284,7 @@ def _finish_decoder(
         num_heads=count_heads(
             width, hints.decoder_num_heads, '--decoder-num-heads', raw.source
         ),
+        targets=pixels(),
         mlp_ratio=hidden / width,
     )
 

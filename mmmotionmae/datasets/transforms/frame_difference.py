@@ -5,19 +5,16 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from ...models.targets import check_frame_difference, frame_difference
+
 
 @TRANSFORMS.register_module()
 class FrameDifference(BaseTransform):
     """The motion of a clip: the temporal difference of its frames.
 
-    d_t = I_t - I_(t - gap), over the whole clip, so that it crosses the
-    borders of tubelets. :class:`MotionMAEDataPreprocessor` calls
-    :meth:`difference` on whole batches; as a transform it works in any
-    MMAction2 pipeline, before or after ``FormatShape``.
-
-    The default is what the demo of MotionMAE's authors shows: a signed
-    difference of adjacent sampled frames, the first one repeated. A reading
-    of the paper's text would be ``mode='absolute'``.
+    The same numbers as those of :class:`FrameDifferenceTarget`, which takes
+    them from whole batches on the device; this one works in any MMAction2
+    pipeline, before or after ``FormatShape``.
 
     Args:
         mode (str): ``'signed'`` or ``'absolute'``. Defaults to ``'signed'``.
@@ -35,16 +32,7 @@ class FrameDifference(BaseTransform):
     def __init__(
         self, mode: str = 'signed', gap: int = 1, first: str = 'repeat'
     ) -> None:
-        if mode not in ('signed', 'absolute'):
-            raise ValueError(
-                f"mode must be 'signed' or 'absolute', not {mode!r}."
-            )
-        if gap < 1:
-            raise ValueError(f'gap must be at least 1, not {gap}.')
-        if first not in ('repeat', 'zero'):
-            raise ValueError(
-                f"first must be 'repeat' or 'zero', not {first!r}."
-            )
+        check_frame_difference(mode, gap, first)
         self.mode = mode
         self.gap = gap
         self.first = first
@@ -59,31 +47,15 @@ class FrameDifference(BaseTransform):
         Returns:
             Same shape and unit; int16 for uint8, else the same dtype.
 
+        Raises:
+            ValueError: If it has no more than ``gap`` frames.
+
         Examples:
             >>> clip = torch.tensor([0., .5, .25])
             >>> FrameDifference().difference(clip, dim=0).tolist()
             [0.5, 0.5, -0.25]
         """
-        num_frames = clip.size(dim)
-        if num_frames <= self.gap:
-            raise ValueError(
-                f'A clip of {num_frames} frames has no difference of frames '
-                f'{self.gap} apart.'
-            )
-        # In place, for fresh memory costs more than the difference itself.
-        motion = (
-            clip.to(torch.int16) if clip.dtype == torch.uint8 else clip.clone()
-        )
-        later = motion.narrow(dim, self.gap, num_frames - self.gap)
-        later.sub_(clip.narrow(dim, 0, num_frames - self.gap))
-        if self.mode == 'absolute':
-            later.abs_()
-        first = motion.narrow(dim, 0, self.gap)
-        if self.first == 'repeat':
-            first.copy_(motion.narrow(dim, self.gap, 1).expand_as(first))
-        else:
-            first.zero_()
-        return motion
+        return frame_difference(clip, dim, self.mode, self.gap, self.first)
 
     def transform(self, results: dict) -> dict:
         """Add ``motion``.

@@ -20,7 +20,6 @@ from ..utils.tubelet import (
     patchify,
     select_tokens,
     select_tubelets,
-    split_mask,
     token_grid,
 )
 
@@ -42,6 +41,13 @@ class MotionMAEViT(VisionTransformer):
         embed_dims (int): Width D. Defaults to 768.
         depth (int): Number of blocks. Defaults to 12.
         num_heads (int): Number of attention heads. Defaults to 12.
+        qkv_bias (bool): Give queries and values a bias (keys never have
+            one). Defaults to True.
+        qk_scale (float, optional): Factor of queries times keys. Defaults to
+            the inverse root of a head's width.
+        drop_rate (float): Dropout of embedded tokens and of the outputs of
+            attention and MLP. Defaults to 0.
+        attn_drop_rate (float): Dropout of attention weights. Defaults to 0.
         num_frames (int): Frames T of a clip. Defaults to 16.
         tubelet_size (int): Frames of a tubelet. Defaults to 2.
         use_learnable_pos_emb (bool): Learn the positions instead of using
@@ -53,16 +59,18 @@ class MotionMAEViT(VisionTransformer):
             final norm is applied to every token.
 
     Raises:
-        ValueError: If frames or size do not divide evenly into tubelets.
+        ValueError: If frames or size do not divide evenly into tubelets, or
+            ``img_size`` is not an int.
 
     Examples:
         >>> import torch
+        >>> from mmmotionmae.models.utils.tubelet import split_mask
         >>> vit = MotionMAEViT(
         ...     img_size=32, patch_size=8, embed_dims=16, depth=1,
         ...     num_heads=2, num_frames=8)
         >>> mask = torch.zeros(2, 64, dtype=torch.bool)
         >>> mask[:, :48] = True
-        >>> vit(torch.rand(2, 3, 8, 32, 32), mask).shape
+        >>> vit(torch.rand(2, 3, 8, 32, 32), split_mask(mask)).shape
         torch.Size([2, 16, 16])
     """
 
@@ -119,6 +127,11 @@ class MotionMAEViT(VisionTransformer):
         fuse_blocks(self.blocks)
 
     @property
+    def in_channels(self) -> int:
+        """int: C, the channels of a frame."""
+        return self.patch_embed.projection.in_channels
+
+    @property
     def num_tokens(self) -> int:
         """int: L, the tokens of one clip."""
         t, h, w = self.token_grid
@@ -139,22 +152,20 @@ class MotionMAEViT(VisionTransformer):
         conv = self.patch_embed.projection
         return linear(tubelets.flatten(2), conv.weight.flatten(1), conv.bias)
 
-    def forward(
-        self, clip: Tensor, mask: Tensor | TokenSplit | None = None
-    ) -> Tensor:
+    def forward(self, clip: Tensor, split: TokenSplit | None = None) -> Tensor:
         """Encode the visible tokens.
 
         Args:
             clip: (B, C, T, H, W), normalised, float.
-            mask: (B, L), bool, True = masked, or what :func:`split_mask`
-                makes of it. None: every token is visible.
+            split: Which tokens are visible. Defaults to all.
 
         Returns:
             The latent: (B, V, D), visible tokens in token order, after the
             final norm.
 
         Raises:
-            ValueError: If clip or mask do not fit the token grid.
+            ValueError: If clip or split do not fit the token grid.
+            TypeError: If the split is a mask.
         """
         t, h, w = clip.shape[-3:]
         grid = token_grid(t, h, w, self.tubelet_size, self.patch_size)
@@ -164,11 +175,12 @@ class MotionMAEViT(VisionTransformer):
                 f'built for {self.token_grid}: set its num_frames and '
                 'img_size to those of the pipeline.'
             )
-        if mask is None:
+        if split is None:
             tubelets = patchify(clip, self.tubelet_size, self.patch_size)
             position = self.pos_embed
         else:
-            split = split_mask(mask)
+            if not isinstance(split, TokenSplit):
+                raise TypeError('Give split_mask(mask), not the mask itself.')
             found = (len(split.visible), split.num_tokens)
             if found != (len(clip), self.num_tokens):
                 raise ValueError(

@@ -1,36 +1,39 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from einops import rearrange
 from mmaction.models.data_preprocessors import ActionDataPreprocessor
-from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.registry import MODELS
 from torch import Tensor
 
+from ..targets import ReconstructionTarget, as_targets
 from ..utils.decoder_masking import check_ratio, mask_decoder
 from ..utils.tubelet import TokenSplit, split_mask, token_grid
 
 
 @MODELS.register_module()
 class MotionMAEDataPreprocessor(ActionDataPreprocessor):
-    """Make clips and target videos of uint8 frames, on the device.
+    """Make clips and targets of uint8 frames, on the device.
 
     Args:
         mean (Sequence[float]): Mean of each channel, in [0, 255] units.
             Defaults to ImageNet's.
         std (Sequence[float]): Standard deviation, likewise.
         to_rgb (bool): Whether frames come as BGR. Defaults to False.
-        frame_difference (dict): Config of the transform that makes the
-            motion. Defaults to signed differences of adjacent frames.
-        targets (Sequence[str]): Which of ``'pixel'`` and ``'motion'`` to
-            make. :class:`MotionMAE` fills it in from the head. Defaults to
-            both.
+        targets (dict[str, ReconstructionTarget], optional): What to make.
+            :class:`MotionMAE` fills it in. Defaults to pixels and motion; of
+            these alone, only names may be given.
         decoder_mask_ratio (float): Share of the masked tokens that are not
             predicted in training, chosen by VideoMAE V2's running cell: 0,
             0.25, 0.5 or 0.75. Quicker, and smaller in memory. Defaults to 0.
         patch_size (int): Height and width of a tubelet, in pixels.
             :class:`MotionMAE` fills it in from the encoder. Defaults to 16.
         tubelet_size (int): Frames of a tubelet. Likewise. Defaults to 2.
+        **shorthands: ``frame_difference``, a dict of the arguments of
+            :class:`FrameDifference`, for the motion. :class:`MotionMAE`
+            understands it as a shorthand for its own ``targets``.
 
     Raises:
         ValueError: If ``decoder_mask_ratio`` is none of the above.
@@ -41,17 +44,25 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
         to_rgb: bool = False,
-        frame_difference: dict = dict(type='FrameDifference'),
-        targets: Sequence[str] = ('pixel', 'motion'),
+        targets: Mapping[str, ReconstructionTarget]
+        | Sequence[str]
+        | None = None,
         decoder_mask_ratio: float = 0.0,
         patch_size: int = 16,
         tubelet_size: int = 2,
+        **shorthands: Any,
     ) -> None:
         super().__init__(mean, std, to_rgb=to_rgb, format_shape='NCTHW')
         if decoder_mask_ratio:
             check_ratio(decoder_mask_ratio)
-        self.frame_difference = TRANSFORMS.build(frame_difference)
-        self.targets = tuple(targets)
+        if targets is not None and not isinstance(targets, Mapping):
+            shorthands['targets'], targets = targets, None
+        # A plain dict: the model owns them.
+        self.targets = as_targets(
+            targets,
+            dict(tubelet_size=tubelet_size, patch_size=patch_size),
+            data_preprocessor=shorthands,
+        )
         self.decoder_mask_ratio = decoder_mask_ratio
         self.patch_size = patch_size
         self.tubelet_size = tubelet_size
@@ -59,7 +70,7 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
         self._non_blocking = True
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Stack, normalise and take differences.
+        """Stack, normalise and prepare the targets.
 
         Args:
             data: ``inputs``: a list of B clips (N, C, T, H, W), uint8 (N
@@ -70,9 +81,9 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
         Returns:
             ``data_samples`` as they are and ``inputs``, a dict of
             ``clip`` (B*N, C, T, H, W), normalised float32;
-            ``mask``, a :class:`TokenSplit` of B*N clips, or None;
-            ``videos``: for each target (B*N, C, T, H, W), in levels of 1/255:
-            the pixels uint8, the motion int16.
+            ``split``, a :class:`TokenSplit` of B*N clips, or None;
+            ``videos``: for each target what
+            :meth:`ReconstructionTarget.video` makes of the B*N clips.
 
         Raises:
             TypeError: If the frames are not uint8, or the batch was not
@@ -107,12 +118,13 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
         batch = rearrange(batch, 'b n ... -> (b n) ...').contiguous()
         if self.to_rgb:
             batch = batch.flip(1)
-        videos = dict(pixel=batch) if 'pixel' in self.targets else {}
-        if 'motion' in self.targets:
-            videos['motion'] = self.frame_difference.difference(batch, dim=2)
+        videos = {
+            name: target.video(batch, data_samples)
+            for name, target in self.targets.items()
+        }
         clip = batch.float().sub_(self.mean).div_(self.std)
         return dict(
-            inputs=dict(clip=clip, mask=split, videos=videos),
+            inputs=dict(clip=clip, split=split, videos=videos),
             data_samples=data_samples,
         )
 

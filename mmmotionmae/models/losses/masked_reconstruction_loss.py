@@ -40,29 +40,40 @@ class MaskedReconstructionLoss(nn.Module):
 
     @property
     def needs_values(self) -> bool:
-        """Whether the squared error alone is not enough."""
+        """bool: Whether the squared error alone is not enough.
+
+        If not, :class:`MotionMAEHead` gives no target, and saves its memory.
+        A loss without this attribute is given all.
+        """
         return self.criterion != 'L2'
 
     def forward(
         self,
         pred: Tensor,
-        target: Tensor,
+        target: Tensor | None,
         squared_error: Tensor | None = None,
     ) -> Tensor:
         """Compare prediction and target at the masked tokens.
 
         Args:
             pred: (B, M, K), any float dtype.
-            target: (B, M, K), float32.
+            target: (B, M, K), float32. None unless :attr:`needs_values`.
             squared_error: (B, M): the squared error of each token, summed
                 over its values, if it is known already. ``'L2'`` is its mean.
 
         Returns:
             A float32 scalar.
+
+        Raises:
+            ValueError: If what the criterion needs is not given.
         """
         with torch.autocast(pred.device.type, enabled=False):
             if self.criterion == 'L2' and squared_error is not None:
                 loss = squared_error.sum() / pred.numel()
+            elif target is None:
+                raise ValueError(
+                    f'The criterion {self.criterion!r} needs the target.'
+                )
             else:
                 criterion = _CRITERIA[self.criterion]
                 loss = criterion(pred.float(), target.float())

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""How far off a prediction is, and how much of the target it explains.
+"""Squared error of a prediction, and the variance that it explains.
 
 Shapes: B clips, M masked tokens, K values of a token.
 """

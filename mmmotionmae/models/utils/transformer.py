@@ -80,11 +80,13 @@ class FusedAttention(Attention):
 class FusedFFN(FFN):
     """MMCV's two-layer FFN without its largest activation in memory.
 
-    Same parameters, same state-dict keys, same result.
+    Same parameters, same state-dict keys; same result as an FFN of
+    ``add_identity=False``, as MMAction2's blocks have it. Another one cannot
+    be fused, for nothing is added here.
     """
 
     def forward(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
+        """(B, N, D) to (B, N, D); ``identity`` is not used."""
         (first, _, dropout), second, last_dropout = self.layers
         # Whoever put another layer in place of one, an adapter say, wants it
         # to be called.
@@ -205,6 +207,7 @@ def fuse_blocks(blocks: Iterable[Block]) -> None:
 
 
 def _fuse_ffn(ffn: FFN) -> None:
+    assert not ffn.add_identity, 'It would not be added.'
     ffn.__class__ = FusedFFN
     ffn.layers[0][0].__class__ = ffn.layers[1].__class__ = Linear
 

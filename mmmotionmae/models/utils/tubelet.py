@@ -12,6 +12,7 @@ embedding's convolution kernel, and the cheapest to cut from a clip.
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -137,8 +138,10 @@ def select_tubelets(
     """
     num_clips, channels, num_frames, height, width = clip.shape
     _, h, w = token_grid(num_frames, height, width, tubelet_size, patch_size)
-    # A clip is a table whose rows are patch_size neighbouring pixels. A token
-    # is made of the rows that stand at the same steps from its first one.
+    # A clip is a table whose rows are patch_size neighbouring pixels: there
+    # are w of them in a line of pixels, w * height in a frame. A token is
+    # made of the rows that stand at the same steps from its first one, which
+    # is the row of its first pixel.
     per_line, per_frame = w, w * height
     per_channel = per_frame * num_frames
     steps = (
@@ -149,7 +152,9 @@ def select_tubelets(
             (patch_size, per_line),
         )
     )
+    # Those steps: C * p0 * p1 of them, in the order of a token's values.
     c, p0, p1 = torch.meshgrid(*steps, indexing='ij')
+    # Index i is slot i // (h * w), row i // w % h and column i % w.
     first = (
         torch.arange(num_clips, device=clip.device)[:, None]
         * (channels * per_channel)
@@ -178,8 +183,36 @@ def select_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.size(-1)))
 
 
+def interpolate_positions(positions: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Fit a table of positions to another token grid.
+
+    Bicubic in space, slot by slot, as MMAction2's ``VisionTransformer`` and
+    MAE do it (DINO's scale factor, off by 0.1 pixel, gives other values);
+    then linear in time.
+
+    Args:
+        positions: (1, L, D), in token order.
+        old: (t, h, w), the grid that they are of, t*h*w = L.
+        new: (t, h, w), the grid wanted.
+
+    Returns:
+        (1, L', D). ``positions`` itself if the grid is the same.
+    """
+    if new[1:] != old[1:]:
+        table = rearrange(
+            positions, '1 (t h w) d -> t d h w', h=old[1], w=old[2]
+        )
+        table = F.interpolate(table, new[1:], mode='bicubic')
+        positions = rearrange(table, 't d h w -> 1 (t h w) d')
+    if new[0] != old[0]:
+        table = rearrange(positions, '1 (t l) d -> l d t', t=old[0])
+        table = F.interpolate(table, new[0], mode='linear')
+        positions = rearrange(table, 'l d t -> 1 (t l) d')
+    return positions
+
+
 class TokenSplit(NamedTuple):
-    """Which tokens of each clip are encoded, and which are predicted.
+    """Indices of the tokens that are encoded, and of those predicted.
 
     Attributes:
         visible: (B, V), int64: the visible tokens, in token order.
@@ -193,14 +226,13 @@ class TokenSplit(NamedTuple):
     num_tokens: int
 
 
-def split_mask(mask: Tensor | TokenSplit) -> TokenSplit:
+def split_mask(mask: Tensor) -> TokenSplit:
     """The indices of visible and of masked tokens, in token order.
 
     Args:
         mask: (B, L), bool, True = masked (removed). Every clip has the same
-            number of masked tokens. A split is returned as it is. To split a
-            mask on a GPU the host must wait for it, to use a split it need
-            not.
+            number of masked tokens. To split a mask on a GPU the host must
+            wait for it, to use a split it need not.
 
     Returns:
         The split.
@@ -214,8 +246,6 @@ def split_mask(mask: Tensor | TokenSplit) -> TokenSplit:
         >>> split.visible.tolist(), split.masked.tolist()
         ([[1]], [[0, 2]])
     """
-    if isinstance(mask, TokenSplit):
-        return mask
     if mask.dtype != torch.bool or mask.ndim != 2:
         raise TypeError(
             'A mask is a bool tensor (B, L), True = masked; got '

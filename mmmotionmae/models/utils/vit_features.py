@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What comes out of any block of a video ViT.
+"""Features of any block of a video ViT.
 
 Shapes: B clips, C channels, T frames, H W size; t h w the token grid,
 L = t*h*w tokens, D width.
@@ -11,9 +11,8 @@ from mmaction.models.backbones.vit_mae import Block, VisionTransformer
 from torch import Tensor
 
 from .linear import linear
-from .position import interpolate_positions
 from .transformer import fuse_blocks
-from .tubelet import Grid, patchify, token_grid
+from .tubelet import Grid, interpolate_positions, patchify, token_grid
 
 POOLINGS = ('mean', 'space', 'time', 'none')
 
@@ -59,7 +58,7 @@ def fuse_stock_blocks(vit: VisionTransformer) -> None:
 def embed_clips(
     vit: VisionTransformer, clips: Tensor, positions: Tensor | None = None
 ) -> tuple[Tensor, Grid]:
-    """What goes into the first block.
+    """Embed clips: the input of the first block.
 
     Args:
         vit: The encoder.

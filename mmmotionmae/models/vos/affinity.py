@@ -72,7 +72,7 @@ class Propagation:
                 raise ValueError(f'{name} must be above 0; got {value}.')
 
     def describe(self) -> dict:
-        """What decides the result; goes into the results."""
+        """Description of what decides the result, for the results."""
         description = asdict(self)
         del description['max_affinities']
         return description
@@ -159,7 +159,7 @@ class Propagation:
         w: int,
         device: torch.device,
     ) -> Tensor:
-        """Which cells are near: (Q, K), bool."""
+        """Mask of the cells that are near: (Q, K), bool."""
         dy = torch.arange(*query_rows, device=device)[:, None] - torch.arange(
             *key_rows, device=device
         )
@@ -176,7 +176,7 @@ class Propagation:
     def _nearest(
         self, affinities: Sequence[Tensor], near: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The largest affinities of each query.
+        """Find the largest affinities of each query.
 
         The k largest lie in those k places of the grid whose maximum over
         the frames is largest, so that few are to be sorted.
@@ -189,16 +189,23 @@ class Propagation:
             Affinities, -inf where there are too few, numbers of the frames
             and cells among the K, each (Q, M), M >= k or all there are.
         """
+        # 1. For each query and cell the largest over the frames. In place: a
+        # stack of all N would be N times the memory.
         maxima = affinities[0].clone()
         for affinity in affinities[1:]:
             torch.maximum(maxima, affinity, out=maxima)
         if near is not None:
             maxima.masked_fill_(~near, -torch.inf)
-        # One more than k shows whether others equal the k-th.
+        # 2. The k best cells by that. Whatever is among the k largest of all
+        # N * K is in one of them: a cell outside has k cells before it, each
+        # with a value at least as large. One cell more than k shows whether
+        # others equal the k-th.
         number = min(self.topk + self.keep_ties, maxima.shape[1])
         largest, cells = maxima.topk(number)
+        # 3. All N values of these cells, few enough to be sorted.
         values = _gather(affinities, largest, cells)
         if self.keep_ties:
+            # Cells beyond k may hold ties of the k-th value, never of -inf.
             kth = _kth(values.flatten(1), self.topk)
             kth = kth.clamp_min(torch.finfo(kth.dtype).min)
             if bool((largest[:, self.topk :] >= kth).any()):

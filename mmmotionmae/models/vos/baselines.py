@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What results of label propagation are to be compared with."""
+"""Baselines and bounds of label propagation."""
 
 from collections.abc import Iterator
 from itertools import repeat
@@ -25,7 +25,7 @@ class CopyFirstMask(SequenceModel):
     def label_frames(
         self, video: Tensor, sample: ActionDataSample
     ) -> Iterator[np.ndarray]:
-        """See :class:`SequenceModel`."""
+        """Yield the first mask for every frame."""
         yield from repeat(sample.gt_masks[0], len(video))
 
 
@@ -63,7 +63,7 @@ class GridOracle(SequenceModel):
     def label_frames(
         self, video: Tensor, sample: ActionDataSample
     ) -> Iterator[np.ndarray]:
-        """See :class:`SequenceModel`.
+        """Yield each true mask, through the grid and back.
 
         Raises:
             ValueError: If a frame has no mask.

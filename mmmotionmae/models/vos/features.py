@@ -14,9 +14,8 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from torch import Tensor, nn
 
 from ..utils.linear import linear
-from ..utils.position import interpolate_positions
 from ..utils.transformer import run_blocks
-from ..utils.tubelet import Grid, token_grid
+from ..utils.tubelet import Grid, interpolate_positions, token_grid
 from ..utils.vit_features import (
     embed_clips,
     fuse_stock_blocks,
@@ -49,7 +48,7 @@ class FrameFeatures(ABC):
 
     @abstractmethod
     def describe(self) -> dict:
-        """What they are; goes into the results."""
+        """Description of the features, for the results."""
 
 
 class MapFeatures(FrameFeatures):
@@ -66,7 +65,7 @@ class MapFeatures(FrameFeatures):
         self.frames_per_batch = frames_per_batch
 
     def __call__(self, video: Video, num_frames: int) -> Iterator[Tensor]:
-        """See :class:`FrameFeatures`."""
+        """Compute the features, as :class:`FrameFeatures` says."""
         for numbers in _batches(num_frames, self.frames_per_batch):
             maps = self.backbone(video(numbers))
             if isinstance(maps, (tuple, list)):
@@ -74,7 +73,7 @@ class MapFeatures(FrameFeatures):
             yield from maps.contiguous(memory_format=torch.channels_last)
 
     def describe(self) -> dict:
-        """See :class:`FrameFeatures`."""
+        """Description of the features, for the results."""
         return dict(backbone=type(self.backbone).__name__)
 
 
@@ -160,7 +159,7 @@ class ViTFeatures(FrameFeatures):
             )
 
     def describe(self) -> dict:
-        """See :class:`FrameFeatures`."""
+        """Description of the features, for the results."""
         description = dict(
             backbone=type(self.vit).__name__,
             temporal=self.temporal,
@@ -176,7 +175,7 @@ class ViTFeatures(FrameFeatures):
         return description
 
     def __call__(self, video: Video, num_frames: int) -> Iterator[Tensor]:
-        """See :class:`FrameFeatures`."""
+        """Compute the features, as :class:`FrameFeatures` says."""
         self._positions = None  # the encoder may have changed since
         if self.temporal == 'window':
             yield from self._windows(video, num_frames)

@@ -16,7 +16,7 @@ Size = tuple[int, int]
 
 
 class KeypointLabels(NamedTuple):
-    """What the labels of a sequence mean.
+    """Meaning of the labels of a sequence.
 
     Attributes:
         original_shape: (H, W) of the sequence.

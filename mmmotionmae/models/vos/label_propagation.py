@@ -13,11 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmaction.registry import MODELS, TASK_UTILS
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
+from ..backbones import locate_encoder, video_vit_of
 from .affinity import Frame, Propagation
 from .base import SequenceModel
 from .features import FrameFeatures, MapFeatures, ViTFeatures
@@ -37,21 +37,34 @@ class LabelPropagation(SequenceModel):
             such as ``ResNet`` or :class:`RawPixels`.
         features (dict): Arguments of :class:`ViTFeatures`: which features of
             which block, and how a frame becomes a tubelet. None for others.
+            Defaults to None.
         frames_per_batch (int): Frames encoded at a time. Defaults to 1.
-        topk (int): Neighbours that a label is averaged from.
-        temperature (float): Of their weights.
-        radius (float, optional): How far neighbours may be, in patches.
+        topk (int): Neighbours that a label is averaged from. Defaults to 5.
+        temperature (float): Of their weights. Defaults to 0.1.
+        radius (float, optional): How far neighbours may be, in patches; None
+            for anywhere. Defaults to 12.
         window (str): ``'square'`` or ``'circle'``, see :class:`Propagation`.
+            Defaults to ``'square'``.
         first_local (bool): Whether ``radius`` holds in the first frame, too.
+            Defaults to True.
         num_context (int): Frames before, beside the first, to take labels
-            from.
+            from. Defaults to 7.
         pad_context (bool): Whether the first frame stands in for those before
-            it, each time as neighbours of its own (CRW).
-        keep_ties (bool): See :class:`Propagation`.
+            it, each time as neighbours of its own (CRW). Defaults to False.
+        keep_ties (bool): See :class:`Propagation`. Defaults to True.
         codec (dict): Between labels and maps over the grid:
-            :class:`SegmentationCodec` or :class:`KeypointCodec`.
-        max_affinities (int): See :class:`Propagation`.
-        data_preprocessor (dict): :class:`SequenceDataPreprocessor`.
+            :class:`SegmentationCodec` or :class:`KeypointCodec`. Defaults to
+            the former.
+        max_affinities (int): See :class:`Propagation`. Defaults to
+            4,000,000.
+        data_preprocessor (dict): Defaults to
+            :class:`SequenceDataPreprocessor`.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+
+    Raises:
+        ValueError: If ``num_context`` is below 0, there are ``features`` for
+            an image backbone, or the backbone is an encoder of videos other
+            than a ``VisionTransformer``.
 
     Examples:
         >>> import numpy as np, torch
@@ -96,9 +109,15 @@ class LabelPropagation(SequenceModel):
             raise ValueError(f'num_context must not be below 0: {num_context}')
         self.backbone = MODELS.build(backbone)
         self.features: FrameFeatures
-        if isinstance(self.backbone, VisionTransformer):
+        vit = video_vit_of(self.backbone)
+        if vit is not None:
             self.features = ViTFeatures(
-                self.backbone, frames_per_batch, **(features or {})
+                vit, frames_per_batch, **(features or {})
+            )
+        elif locate_encoder(self.backbone):
+            raise ValueError(
+                f'{type(self.backbone).__name__} is an encoder of videos, but '
+                'none whose blocks can be read: no VisionTransformer.'
             )
         elif features:
             raise ValueError(

@@ -19,7 +19,7 @@ Size = tuple[int, int]
 
 
 class MaskLabels(NamedTuple):
-    """What the labels of a sequence mean.
+    """Meaning of the labels of a sequence.
 
     Attributes:
         ids: Object id of each label.

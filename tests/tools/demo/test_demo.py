@@ -17,6 +17,8 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
+from mmmotionmae.models import FrameDifferenceTarget
+
 
 def run_demo(*args, env):
     return subprocess.run(
@@ -153,10 +155,18 @@ def test_film_strips_hold_the_frames_side_by_side():
     motion = torch.zeros(1, 3, 4, 40, 48)
     motion[0, 0, 2, 1, 5:9] = 0.4
     (clip,) = report.film_strips(
-        dict(input=video, true_motion=motion, motion=motion)
+        dict(
+            input=video,
+            masked=video,
+            motion=motion,
+            motion_reconstruction=motion,
+        ),
+        dict(motion=FrameDifferenceTarget(name='motion')),
     )
     rows = dict(clip['rows'])
-    assert list(rows) == ['input', 'motion, true', 'motion, predicted']
+    assert list(rows) == [
+        *('input', 'masked', 'motion, true', 'motion, predicted')
+    ]
 
     def pixels(url):
         data = base64.b64decode(url.split(',')[1])

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmmotionmae.models.utils.position import interpolate_positions
+from mmmotionmae.models.utils.tubelet import interpolate_positions
 
 
 def test_same_grid_is_left_alone():

@@ -1,0 +1,283 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""The slot for targets.
+
+Shapes: B clips, C channels, T frames, H W size, N tokens, M of them masked,
+K = G*P values of a token in G groups of P.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from einops import rearrange
+from mmaction.structures import ActionDataSample
+from torch import Tensor, nn
+
+from ..utils.reconstruction_error import explained_variance
+from ..utils.tubelet import TokenSplit
+from .values import (
+    NORMS,
+    TargetValues,
+    leave_as_is,
+    normalise_by,
+    normalise_groups,
+)
+
+UInt8Array = npt.NDArray[np.uint8]
+
+STATISTICS = ('true', 'visible')
+
+
+class ReconstructionTarget(nn.Module):
+    """Base class of what is predicted at the masked tokens.
+
+    A subclass has to give :attr:`num_values`, :meth:`video` and
+    :meth:`select`; one that wants ``norm='clip'``, :meth:`statistics`, too.
+    For targets that are themselves a video, cut into tubelets, there is
+    :class:`TubeletTarget`. To be drawn otherwise than as RGB, it gives
+    :meth:`scale`, :meth:`legend` and :meth:`draw`.
+
+    :class:`MotionMAE` owns the targets; data preprocessor, decoder and head
+    hold references only. A target with weights of its own (a teacher) keeps
+    them frozen and in evaluation mode itself.
+
+    Args:
+        name (str): Its key in ``MotionMAE.targets``: that of its predictor,
+            losses and scores. :class:`MotionMAE` fills it in.
+        weight (float): Weight of its loss, above 0. Defaults to 1.
+        norm (str): ``'tubelet'``: each token is normalised by its own mean
+            and standard deviation (each of its G groups). ``'clip'``: by
+            those of the whole clip. ``'none'``: not at all. Defaults to
+            ``'tubelet'``.
+        channels (int): Channels C of a frame. :class:`MotionMAE` fills it in
+            from the encoder. Defaults to 3.
+        tubelet_size (int): Frames of a tubelet. Likewise. Defaults to 2.
+        patch_size (int): Height and width of a tubelet, in pixels. Likewise.
+            Defaults to 16.
+
+    Raises:
+        ValueError: If the weight is not above 0, or there is no such norm.
+    """
+
+    norms: tuple[str, ...] = NORMS
+    """The norms that it can have."""
+
+    label = ''
+    """The word for people, in captions. Defaults to the name."""
+
+    shown_by_input = False
+    """The true video is the input itself, not to be shown twice."""
+
+    def __init__(
+        self,
+        name: str,
+        weight: float = 1.0,
+        norm: str = 'tubelet',
+        channels: int = 3,
+        tubelet_size: int = 2,
+        patch_size: int = 16,
+    ) -> None:
+        super().__init__()
+        if not weight > 0:
+            raise ValueError(
+                f'The weight of target {name!r} must be above 0, not '
+                f'{weight}; a target that is not wanted is left out.'
+            )
+        if norm not in self.norms:
+            raise ValueError(
+                f'The norm of target {name!r} must be one of {self.norms}, '
+                f'not {norm!r}.'
+            )
+        self.name = name
+        self.weight = weight
+        self.norm = norm
+        self.channels = channels
+        self.tubelet_size = tubelet_size
+        self.patch_size = patch_size
+
+    @property
+    def num_values(self) -> int:
+        """int: K, the values of one token."""
+        raise NotImplementedError
+
+    def video(
+        self,
+        frames: Tensor,
+        data_samples: Sequence[ActionDataSample] | None = None,
+    ) -> Tensor:
+        """Make what the target is taken from; on the device, per batch.
+
+        Called by the data preprocessor, for whole clips.
+
+        Args:
+            frames: (B, C, T, H, W), uint8, RGB; not to be changed.
+            data_samples: B / n samples of n clips each, with what the loader
+                made.
+
+        Returns:
+            (B, ...), such as a video (B, C', T, H, W) in levels of 1/255
+            (uint8, int16), or float32.
+        """
+        raise NotImplementedError
+
+    def select(self, video: Tensor, index: Tensor) -> Tensor:
+        """The values of some tokens, not normalised.
+
+        Args:
+            video: What :meth:`video` returns.
+            index: (B, N), int64, in token order.
+
+        Returns:
+            (B, N, G, P), levels or float32; a copy, which is overwritten.
+        """
+        raise NotImplementedError
+
+    def statistics(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of whole clips, for ``norm='clip'``.
+
+        Args:
+            video: What :meth:`video` returns.
+
+        Returns:
+            They broadcast over (B, N, G, P); the deviation is above 0.
+        """
+        raise NotImplementedError
+
+    def build(self, video: Tensor, index: Tensor) -> TargetValues:
+        """The normalised target at some tokens.
+
+        Without gradients, in float32 whatever the precision of the model,
+        and with nothing that the host would have to wait for.
+
+        Args:
+            video: What :meth:`video` returns.
+            index: (B, N), int64: the masked tokens, say.
+
+        Returns:
+            The values and their statistics.
+        """
+        with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
+            values = self.select(video, index)
+            if self.norm == 'tubelet':
+                return normalise_groups(values)
+            if self.norm == 'clip':
+                return normalise_by(values, *self.statistics(video))
+            return leave_as_is(values)
+
+    def scores(
+        self, target: TargetValues, squared_error: Tensor
+    ) -> dict[str, Tensor]:
+        """The share of variance that is explained; for the log.
+
+        Args:
+            target: What :meth:`build` returns. Its ``values`` may have been
+                overwritten.
+            squared_error: (B, M): of each token, summed over its K values.
+
+        Returns:
+            Float32 scalars: ``r2``. It is logged as ``r2_NAME``, and
+            another one, ``r2_moving`` say, as ``r2_NAME_moving``.
+        """
+        return dict(r2=self.r2(target, squared_error))
+
+    def r2(
+        self,
+        target: TargetValues,
+        squared_error: Tensor,
+        tokens: Tensor | None = None,
+    ) -> Tensor:
+        """R² over all tokens, or over some, (B, M) bool, alone."""
+        return explained_variance(
+            squared_error,
+            target.sum,
+            target.square,
+            self.num_values,
+            tokens,
+        )
+
+    def errors(self, mse: float) -> dict[str, float]:
+        """Errors of a reconstruction, for people.
+
+        Args:
+            mse: Mean squared error over the masked tokens, in the units of
+                the reconstruction.
+        """
+        return dict(mse=mse)
+
+    def reconstruct(
+        self,
+        pred: Tensor,
+        video: Tensor,
+        split: TokenSplit,
+        statistics: str = 'true',
+    ) -> Tensor | None:
+        """Put a prediction back into the video.
+
+        Args:
+            pred: (B, M, K), normalised.
+            video: What :meth:`video` returns.
+            split: Which tokens are masked.
+            statistics: With which mean and deviation the normalisation is
+                undone: ``'true'`` or ``'visible'``.
+
+        Returns:
+            (B, C', T, H, W), float32; None for a target that is no video,
+            the default, which is not drawn either.
+
+        Raises:
+            ValueError: If there are no such ``statistics``.
+        """
+        if statistics not in STATISTICS:
+            raise ValueError(
+                f'statistics must be one of {STATISTICS}, not {statistics!r}.'
+            )
+        return None
+
+    def scale(self, video: Tensor) -> float:
+        """Range of values that a picture of the true video spans."""
+        return 1.0
+
+    def legend(self, scale: float) -> str:
+        """Meaning of a picture's colours; '' for those of a video."""
+        return ''
+
+    def draw(self, video: Tensor, scale: float) -> UInt8Array:
+        """Show a true or predicted video as a film.
+
+        Args:
+            video: (C, T, H, W), float32.
+            scale: :meth:`scale` of the true one.
+
+        Returns:
+            RGB, uint8 (T, H, W, 3).
+        """
+        return draw_frames(video)
+
+    def magnitude(self, video: Tensor) -> Tensor | None:
+        """Size of the target at each pixel, for a heat map.
+
+        Args:
+            video: (..., C, T, H, W), float32.
+
+        Returns:
+            (..., T, H, W), in units of :meth:`scale`; None if it has no size.
+        """
+        return None
+
+    def extra_repr(self) -> str:
+        """Name, weight and norm."""
+        return f'{self.name}, weight={self.weight}, norm={self.norm!r}'
+
+
+def draw_frames(video: Tensor) -> UInt8Array:
+    """A video as frames for a picture file.
+
+    Args:
+        video: (C, T, H, W), in [0, 1]; values outside are clipped.
+
+    Returns:
+        (T, H, W, C), uint8.
+    """
+    frames = (video.clamp(0, 1) * 255).round().byte()
+    return rearrange(frames, 'c t h w -> t h w c').numpy()
