@@ -33,11 +33,11 @@ test-all: $(READY)
 # ARGS='...' is for the first, and leaves the others out.
 GPU_CLIPS ?= 300
 bench: $(READY)
-	$(BIN)/python tools/analysis/benchmark_model.py $(ARGS)
+	$(BIN)/python tools/benchmark.py model $(ARGS)
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python tools/analysis/benchmark_training.py --repeats 1 4 \
+	$(BIN)/python tools/benchmark.py training --repeats 1 4 \
 		--num-steps 4 --warmup 1 --gpu-clips-per-second $(GPU_CLIPS)
-	$(BIN)/python tools/analysis/benchmark_vos.py --rounds 2
+	$(BIN)/python tools/benchmark.py vos --rounds 2
 endif
 
 lint: $(READY)

@@ -2,9 +2,10 @@
 """Arguments that several tools take, and how a tool ends."""
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -38,6 +39,27 @@ def int_from(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
 
     parse.__name__ = 'int'  # for argparse's message
     return parse
+
+
+def positive(text: str) -> float:
+    """A ``type`` for argparse: a finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return value
+
+
+def refuse_old_files(files: Sequence[str | None], overwrite: bool) -> None:
+    """Check, before hours of work, that files can be written.
+
+    Raises:
+        UsageError: If one exists and may not be replaced.
+    """
+    for file in files:
+        if file and os.path.exists(file) and not overwrite:
+            raise UsageError(
+                f'{file!r} exists; add --overwrite to replace it.'
+            )
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

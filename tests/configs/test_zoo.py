@@ -6,9 +6,10 @@ import re
 import pytest
 import yaml
 from conftest import ROOT
-from describe import describe
 from mmengine.config import Config
 from zoo_tables import with_tables
+
+from mmmotionmae.apis.cost import describe
 
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())
 FAMILIES = {

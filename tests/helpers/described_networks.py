@@ -1,16 +1,17 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Networks and configs that tools/analysis/describe.py is asked about."""
+"""Networks and configs whose costs are asked for."""
 
-import model_configs  # noqa: E402
 import torch
+from benchmarks import networks
+from benchmarks.memory import peak_of_tensors
+from benchmarks.networks import Setup, draw_batch
 from conftest import ROOT
 from mmaction.registry import MODELS
 from mmengine.config import Config
-from model_memory import peak_of_tensors  # noqa: E402
-from model_setup import Setup, draw_batch  # noqa: E402
-from model_sizes import Size  # noqa: E402
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from mmmotionmae.apis.cost.network import Size
 
 CONFIGS = sorted(
     path
@@ -59,7 +60,7 @@ def as_config(model, setup=SETUP, name='some_2xb6-acc3_data.py', **settings):
 
 
 def recogniser(backbone='VisionTransformer', head='TimeSformerHead', **extra):
-    config = model_configs.recogniser_config(backbone, SETUP)
+    config = networks.recogniser_config(backbone, SETUP)
     config['backbone'].update(extra)
     if head != 'TimeSformerHead':
         config['backbone'].update(use_mean_pooling=False, return_feat_map=True)

@@ -1,0 +1,4 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from .report import describe, text
+
+__all__ = ['describe', 'text']

@@ -1,0 +1,36 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""The command line of `tools/analysis/describe.py`."""
+
+import json
+
+from analysis import describe as tool
+from conftest import ROOT
+
+
+def test_command_line(capsys, tmp_path):
+    path = ROOT / 'configs' / 'demo'
+    config = str(
+        path / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
+    )
+    out = tmp_path / 'figures.json'
+    args = [config, '--gpus', '4', '--videos', '640', '--json', str(out)]
+    options = ['--cfg-options', 'train_cfg.max_epochs=3']
+    assert tool.main([*args, *options]) == 0
+    printed = capsys.readouterr().out
+    assert '128 clips a step = 4 GPUs x 32 videos x 1 clips' in printed
+    assert '5 an epoch, 15 in all, 1,920 clips' in printed
+    found = json.loads(out.read_text())
+    assert found['length']['clips'] == 1920
+    assert found['tokens']['visible'] == 32
+    assert tool.main(args) == 2
+    assert 'figures.json' in capsys.readouterr().err
+
+
+def test_mistakes(capsys):
+    base = ROOT / 'configs' / '_base_' / 'default_runtime.py'
+    for config, message in (
+        ('no/such.py', "no config file 'no/such.py'"),
+        (str(base), 'has no model'),
+    ):
+        assert tool.main([config]) == 2
+        assert message in capsys.readouterr().err
