@@ -48,7 +48,7 @@ def build_model(checkpoint: Checkpoint, part: str | None = None) -> nn.Module:
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> str:
-    """What a checkpoint is, in a few lines.
+    """Describe a checkpoint in a few lines.
 
     Args:
         checkpoint: What :func:`read_checkpoint` returns.

@@ -8,13 +8,12 @@ from typing import Any
 from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
 from torch import Tensor
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+from ..utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What MMAction2's ``VisionTransformer`` has to be told.
+    """Arguments that MMAction2's ``VisionTransformer`` needs.
 
     Attributes:
         embed_dims: Width D.
@@ -153,7 +152,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class RawCheckpoint:
-    """What lies in a file or folder, under its own names.
+    """Content of a file or folder, under its own names.
 
     Attributes:
         tensors: The weights.
@@ -169,7 +168,7 @@ class RawCheckpoint:
 
 @dataclass(frozen=True)
 class Hints:
-    """What a user may add where a file does not tell.
+    """Load options: what a user may add where a file does not tell.
 
     Attributes:
         num_heads: Attention heads of the encoder.
@@ -195,7 +194,7 @@ def position_table(num_tokens: int, dims: int) -> Tensor:
 
 
 def is_position_table(positions: Tensor) -> bool:
-    """Whether (1, L, D) is the sine-cosine table of its size."""
+    """Tell whether (1, L, D) is the sine-cosine table of its size."""
     if positions.ndim != 3:
         return False
     table = position_table(*positions.shape[1:])
@@ -258,7 +257,7 @@ def model_config(checkpoint: Checkpoint) -> dict[str, Any]:
 def list_names(
     names: Collection[str], total: int | None = None, limit: int = 8
 ) -> str:
-    """How many tensors, and which: ``"3 of 9 tensors (a, b, c)"``.
+    """Number of tensors, and their names: ``"3 of 9 tensors (a, b, c)"``.
 
     Args:
         names: The tensors.

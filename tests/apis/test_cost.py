@@ -234,3 +234,24 @@ def test_notes():
     encoder = cost.describe(as_config(recogniser()))['parameters']['encoder']
     assert found['parameters']['total'] == encoder
     assert isinstance(read_network(cfg).model, nn.Module)
+
+
+def test_sizes_of_targets():
+    """Values, bytes that they are taken from, and bytes made for them."""
+    folder = ROOT / 'configs/motionmae'
+
+    def sizes(variant):
+        (path,) = folder.glob(f'motionmae_vit-base-p16{variant}_32xb64-*400e*')
+        return [
+            (target.values, target.source_bytes, target.made_bytes)
+            for target in read_network(Config.fromfile(path)).targets
+        ]
+
+    # A tubelet has 2 frames of 16x16 pixels; motion is int16, flow, which has
+    # two channels, and HOG, 27 values in each of 8 cells, are float32.
+    pixel, flow = (1536, 1536, 0), (1024, 4096, 4096)
+    assert sizes('-motion-only') == [(1536, 3072, 3072)]
+    assert sizes('-independent') == [pixel, (1536, 3072, 3072)]
+    assert sizes('-flow') == [pixel, flow]
+    assert sizes('-hog') == [(216, 864, 864)]
+    assert sizes('-tubelet-difference') == [pixel]

@@ -14,10 +14,10 @@ import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import load_config
 from mmmotionmae.apis.cost import describe, text
 from mmmotionmae.cli.arguments import (
+    int_from,
     positive,
     refuse_old_files,
     run_tool,
-    whole,
 )
 from mmmotionmae.utils.files import complete_file
 
@@ -32,12 +32,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('config', help='config file')
     add(
         '--gpus',
-        type=whole(1),
+        type=int_from(1),
         help='GPUs (default: as the name of the config says, else 1)',
     )
     add(
         '--videos',
-        type=whole(1),
+        type=int_from(1),
         help='videos to train on (default: those of the data set, if known)',
     )
     add(

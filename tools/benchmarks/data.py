@@ -19,7 +19,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import refuse_old_files, whole
+from mmmotionmae.cli.arguments import int_from, refuse_old_files
 from mmmotionmae.datasets.readers import READERS
 
 from .clips import Source, extract_frames, generate, given_frames, given_videos
@@ -66,33 +66,38 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='also measure on raw frames: JPEG files of quality 95',
     )
-    add('--generate', type=whole(1), default=8, help='clips to generate')
+    add('--generate', type=int_from(1), default=8, help='clips to generate')
     add('--decoders', nargs='+', choices=list(READERS), default=list(READERS))
     add(
         '--repeats',
         nargs='+',
-        type=whole(1),
+        type=int_from(1),
         default=[1, 4],
         metavar='R',
         help='clips made of a video once it is decoded',
     )
-    add('--clip-len', type=whole(1), default=16, help='frames of a clip')
+    add('--clip-len', type=int_from(1), default=16, help='frames of a clip')
     add(
         '--frame-interval',
-        type=whole(1),
+        type=int_from(1),
         default=4,
         help='from one frame of a clip to the next',
     )
-    add('--size', type=whole(1), default=224, help='side of the clips, pixels')
+    add(
+        '--size',
+        type=int_from(1),
+        default=224,
+        help='side of the clips, pixels',
+    )
     add(
         '--num-samples',
-        type=whole(1),
+        type=int_from(1),
         default=48,
         help='videos that each data path reads; whole batches',
     )
     add(
         '--batch-size',
-        type=whole(1),
+        type=int_from(1),
         default=8,
         help='videos in a batch; a round is a batch of every data path',
     )
@@ -104,7 +109,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--leak-check',
-        type=whole(1),
+        type=int_from(1),
         metavar='N',
         help='instead draw N samples in one loader process with each decoder '
         'and watch its memory; clips that are generated for it are small',

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.export import ClipModel, export_model
 from mmmotionmae.apis.export.exporting import Run, open_onnx, open_program
-from mmmotionmae.cli.arguments import refuse_old_files, whole
+from mmmotionmae.cli.arguments import int_from, refuse_old_files
 
 from .common import (
     Clock,
@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     ):
         add(
             flag,
-            type=whole(1),
+            type=int_from(1),
             default=default,
             help=f'{what} (default: %(default)s)',
         )

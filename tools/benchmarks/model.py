@@ -17,7 +17,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import positive, refuse_old_files, whole
+from mmmotionmae.cli.arguments import int_from, positive, refuse_old_files
 
 from .common import (
     add_file_arguments,
@@ -75,17 +75,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='attention of transformers',
     )
     add('--compile', action='store_true', help='also compiled, side by side')
-    add('--batch-size', type=whole(1), default=2, help='clips of a step')
-    add('--num-frames', type=whole(1), default=16, help='frames of a clip')
+    add('--batch-size', type=int_from(1), default=2, help='clips of a step')
+    add('--num-frames', type=int_from(1), default=16, help='frames of a clip')
     add(
         '--img-size',
-        type=whole(1),
+        type=int_from(1),
         default=224,
         help='side of a frame, pixels',
     )
-    add('--rounds', type=whole(1), default=12, help='steps of each that count')
     add(
-        '--threads', type=whole(1), help='threads (default: as PyTorch has it)'
+        '--rounds',
+        type=int_from(1),
+        default=12,
+        help='steps of each that count',
+    )
+    add(
+        '--threads',
+        type=int_from(1),
+        help='threads (default: as PyTorch has it)',
     )
     add(
         '--peak-tflops',

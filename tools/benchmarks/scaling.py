@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.registry import init_default_scope
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import refuse_old_files, whole
+from mmmotionmae.cli.arguments import int_from, refuse_old_files
 
 from .common import (
     add_device_argument,
@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--frames',
         nargs='*',
-        type=whole(1),
+        type=int_from(1),
         default=[8, 16, 32, 64],
         metavar='T',
         help='frames of a clip, at the frame size of the reference',
@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--sizes',
         nargs='*',
-        type=whole(1),
+        type=int_from(1),
         default=[112, 160, 224, 288, 336],
         metavar='S',
         help='side of the frames in pixels, at the frames of the reference',
@@ -55,15 +55,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--reference',
         nargs=2,
-        type=whole(1),
+        type=int_from(1),
         default=[16, 224],
         metavar=('T', 'S'),
         help='what the others are compared with; always measured',
     )
-    add('--batch-size', type=whole(1), default=1, help='clips in a step')
+    add('--batch-size', type=int_from(1), default=1, help='clips in a step')
     add(
         '--rounds',
-        type=whole(1),
+        type=int_from(1),
         default=5,
         help='times that each is measured',
     )

@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import refuse_old_files, whole
+from mmmotionmae.cli.arguments import int_from, refuse_old_files
 
 from .clips import Source, generate, given_videos
 from .common import (
@@ -69,7 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--prefix', metavar='DIR', help='where the paths of the list start')
     add(
         '--generate',
-        type=whole(1),
+        type=int_from(1),
         default=4,
         metavar='N',
         help='clips to generate (default: %(default)s)',
@@ -77,7 +77,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--max-testing-views',
         nargs='+',
-        type=whole(1),
+        type=int_from(1),
         default=[],
         metavar='N',
         help='also ours with at most N views at once',
@@ -85,26 +85,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--amp', action='store_true', help='also ours in bfloat16')
     add(
         '--num-frames',
-        type=whole(1),
+        type=int_from(1),
         default=16,
         help='frames of a clip (default: %(default)s)',
     )
     add(
         '--img-size',
-        type=whole(1),
+        type=int_from(1),
         default=224,
         help='side of a view, pixels (default: %(default)s)',
     )
     add(
         '--rounds',
-        type=whole(1),
+        type=int_from(1),
         default=8,
         help='videos that each tests (default: %(default)s)',
     )
     add(
         '--threads',
         '--num-threads',
-        type=whole(1),
+        type=int_from(1),
         help='threads (default: as PyTorch has it)',
     )
     add('--no-memory', action='store_true', help='do not measure memory')

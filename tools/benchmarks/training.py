@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from mmmotionmae.apis import load_config
-from mmmotionmae.cli.arguments import positive, refuse_old_files, whole
+from mmmotionmae.cli.arguments import int_from, positive, refuse_old_files
 
 from .clips import Source
 from .common import (
@@ -74,7 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--generate',
-        type=whole(1),
+        type=int_from(1),
         metavar='N',
         help='train on N generated clips instead of the data of the config '
         f'(default without a config: {GENERATED})',
@@ -82,7 +82,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--clip-size',
         nargs=3,
-        type=whole(1),
+        type=int_from(1),
         default=[340, 256, 300],
         metavar=('W', 'H', 'T'),
         help='width, height and frames of generated clips (default: 340 256 '
@@ -91,21 +91,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--num-workers',
         nargs='+',
-        type=whole(0),
+        type=int_from(0),
         metavar='W',
         help='processes of the loader (default: as in the config)',
     )
     add(
         '--repeats',
         nargs='+',
-        type=whole(1),
+        type=int_from(1),
         metavar='R',
         help='clips made of a video once it is decoded (default: as in the '
         'config)',
     )
     add(
         '--clips-per-step',
-        type=whole(1),
+        type=int_from(1),
         help='clips in a batch, whatever R is (default: as in the config)',
     )
     add(
@@ -122,13 +122,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--num-steps',
-        type=whole(1),
+        type=int_from(1),
         default=10,
         help='steps to time, up to a multiple of the workers (default: 10)',
     )
     add(
         '--warmup',
-        type=whole(1),
+        type=int_from(1),
         default=2,
         help='steps before that, likewise (default: 2)',
     )

@@ -20,7 +20,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import refuse_old_files, whole
+from mmmotionmae.cli.arguments import int_from, refuse_old_files
 
 from .clones.cropmae import CropMAE
 from .clones.dino import Dino
@@ -158,13 +158,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--sequences', nargs='+', help='of these (default: all)')
     add(
         '--frames',
-        type=whole(1),
+        type=int_from(1),
         default=12,
         help='frames of a sequence (default: %(default)s)',
     )
     add(
         '--size',
-        type=whole(1),
+        type=int_from(1),
         default=480,
         help='short side of frames that encoders see, and of generated ones '
         '(default: %(default)s)',
@@ -184,12 +184,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--rounds',
-        type=whole(1),
+        type=int_from(1),
         default=5,
         help='steps of each that count (default: %(default)s)',
     )
     add(
-        '--threads', type=whole(1), help='threads (default: as PyTorch has it)'
+        '--threads',
+        type=int_from(1),
+        help='threads (default: as PyTorch has it)',
     )
     add('--no-memory', action='store_true', help='do not measure memory')
     add_device_argument(parser)

@@ -157,7 +157,7 @@ def _encoder(network: Network, tokens: int, width: int) -> tuple[int, int]:
 
 
 def _decoder(network: Network, width: int) -> tuple[int, int]:
-    """Likewise of all decoders."""
+    """Activations of all decoders, in the same units."""
     size, tokens = network.size, network.tokens
     assert size is not None and tokens is not None
     visible, decoded = tokens.visible, tokens.decoded
@@ -185,7 +185,8 @@ def _pretraining(network: Network, width: int) -> int:
     assert size is not None and tokens is not None
     visible, decoded = tokens.visible, tokens.decoded
     dim, dec, values = size.embed_dims, size.decoder_dims, size.values
-    targets, decoders = len(network.targets), network.num_decoders
+    targets, decoders = network.targets, network.num_decoders
+    predicted = sum(target.values for target in targets)
     casts = width < SINGLE
     blocks, encoder_block = _encoder(network, visible, width)
     # Embedding, blocks, the last norm.
@@ -196,21 +197,20 @@ def _pretraining(network: Network, width: int) -> int:
     latents = decoders if casts else 1
     if casts and network.attention == 'cross':
         latents = 0  # its blocks have them
-    inputs = targets if casts else decoders
+    inputs = len(targets) if casts else decoders
     decoder = blocks + latents * visible * dim * width
     decoder += decoded * dec * (decoders * SINGLE + inputs * width)
-    error = decoded * values * SINGLE
-    # Predictions of all targets and the frames (uint8) or motion (int16) of
-    # one; or the gradient of one, and its cast copy.
-    levels = 2 if 'motion' in network.targets else 1
-    peak = targets * error + decoded * values * max(
-        targets * width + levels, SINGLE + (width if casts else 0)
+    # Errors of all targets; predictions of all, and what one is taken from; or
+    # the gradient of one, and its cast copy.
+    peak = decoded * predicted * SINGLE + decoded * max(
+        predicted * width + max(t.source_bytes for t in targets),
+        max(t.values for t in targets) * (SINGLE + (width if casts else 0)),
     )
     # Later in the backward pass blocks are computed anew.
     peak = max(decoder + peak, decoder + decoder_block, encoder_block)
-    # The batch: clip, uint8 frames, int16 motion.
-    frames = SINGLE + 1 + (2 if 'motion' in network.targets else 0)
-    return encoder + peak + tokens.total * values * frames
+    # The batch: clip, uint8 frames, what targets are taken from.
+    batch = values * (SINGLE + 1) + sum(t.made_bytes for t in targets)
+    return encoder + peak + tokens.total * batch
 
 
 def _head_bytes(network: Network) -> int:

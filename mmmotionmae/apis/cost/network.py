@@ -13,7 +13,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...models import LabelPropagation, MotionMAE
+from ...models import LabelPropagation, MotionMAE, ReconstructionTarget
 from ...models.utils.transformer import CrossAttentionBlock, FusedBlock
 from ...models.utils.tubelet import Grid
 from ...utils.errors import UsageError
@@ -89,8 +89,23 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class TargetSize:
+    """Sizes of a target, for each token.
+
+    Attributes:
+        values: K that are predicted.
+        source_bytes: Of those that it is taken from, once selected.
+        made_bytes: Of those that the batch holds beside the frames.
+    """
+
+    values: int
+    source_bytes: int
+    made_bytes: int
+
+
+@dataclass(frozen=True)
 class Network:
-    """What decides what a network costs.
+    """Sizes that decide what a network costs.
 
     Attributes:
         kind: ``'pre-training'``, ``'recognition'``, ``'segmentation'`` (by
@@ -104,7 +119,7 @@ class Network:
         trained_blocks: Blocks of the encoder that gradients go through.
         embedding_trained: Whether they go through all of it.
         encoder_cp: Whether its activations are checkpointed.
-        targets: What is predicted.
+        targets: Of each target.
         num_decoders: Decoders.
         attention: Of the decoder, ``'self'`` or ``'cross'``.
         decoder_cp: As for the encoder.
@@ -121,7 +136,7 @@ class Network:
     trained_blocks: int = 0
     embedding_trained: bool = False
     encoder_cp: bool = False
-    targets: tuple[str, ...] = ()
+    targets: tuple[TargetSize, ...] = ()
     num_decoders: int = 0
     attention: str = 'self'
     decoder_cp: bool = False
@@ -154,6 +169,11 @@ def read_network(cfg: Config) -> Network:
     grid = _grid_of(vit)
     if isinstance(model, MotionMAE):
         facts.update(_decoder_of(model.neck, facts['size']))
+        clip = clip_on_meta(vit, grid)
+        facts['targets'] = tuple(
+            _target_size(target, clip, prod(grid))
+            for target in model.head.targets.values()
+        )
         ratio = getattr(model.data_preprocessor, 'decoder_mask_ratio', 0)
         masked = _count_masked(cfg, grid)
         tokens = Tokens(grid, prod(grid) - masked, round(masked * (1 - ratio)))
@@ -223,7 +243,7 @@ def clip_on_meta(vit: Any, grid: Grid) -> Tensor:
 
 
 def head_input(vit: Any, grid: Grid, num_clips: int) -> Tensor:
-    """What a classifier gets of clips with this token grid."""
+    """Shape of what a classifier gets of clips with this token grid."""
     shape: tuple[int, ...] = (num_clips, vit.embed_dims)
     if vit.return_feat_map:
         shape = (*shape, *grid)
@@ -287,12 +307,28 @@ def _decoder_of(neck: Any, size: Size) -> dict[str, Any]:
                 block.mlp.feedforward_channels / neck.embed_dims
             ),
         ),
-        targets=tuple(neck.targets),
         num_decoders=len(decoders),
         attention=(
             'cross' if isinstance(block, CrossAttentionBlock) else 'self'
         ),
         decoder_cp=decoders[0].with_cp,
+    )
+
+
+def _target_size(
+    target: ReconstructionTarget, clip: Tensor, num_tokens: int
+) -> TargetSize:
+    frames = clip.to(torch.uint8)
+    try:
+        video = target.video(frames)
+    except ValueError:  # the loader has to make it: floats, one for each value
+        wide = target.num_values * torch.float32.itemsize
+        return TargetSize(target.num_values, wide, wide)
+    made = 0 if video is frames else video.numel() * video.element_size()
+    return TargetSize(
+        target.num_values,
+        target.num_values * video.element_size(),
+        made // num_tokens,
     )
 
 

@@ -22,7 +22,7 @@ STATES = dict(Adam=2, AdamW=2, LAMB=2, RMSprop=1, LARS=1, Adagrad=1, Lion=1)
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of the optimiser sees.
+    """Clips that one step of the optimiser sees.
 
     Attributes:
         gpus: Devices.
@@ -44,7 +44,7 @@ class Batch:
 
     @property
     def scaled_lr(self) -> float | None:
-        """What ``--auto-scale-lr`` makes of the learning rate."""
+        """Learning rate that ``--auto-scale-lr`` makes of the config's."""
         if self.lr is None or not self.base:
             return None
         return self.lr * self.clips / self.base
@@ -52,7 +52,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Length:
-    """How long it trains.
+    """Length of a training.
 
     Attributes:
         videos: To train on.
@@ -110,7 +110,7 @@ def batch_of(cfg: Config, gpus: int) -> Batch:
 
 
 def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
-    """How long it trains; None if that needs the number of videos.
+    """Length of a training; None if that needs the number of videos.
 
     As MMEngine's sampler and PyTorch's loader have it: videos are dealt to
     the devices, the last one gets some again; ``drop_last`` drops what is
@@ -148,7 +148,7 @@ def hours(clips: int, gpus: int, clips_per_second: float) -> float:
 
 
 def is_half(cfg: Config) -> bool:
-    """Whether the config trains in mixed precision."""
+    """Tell whether the config trains in mixed precision."""
     return cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
 
 

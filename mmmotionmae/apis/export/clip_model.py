@@ -12,7 +12,6 @@ import torch
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from torch import Tensor, nn
 
-from ...checkpoints.specs import IMAGENET_MEAN, IMAGENET_STD
 from ...models.backbones import video_vit_of
 from ...models.utils.vit_features import (
     pool_tokens,
@@ -20,6 +19,7 @@ from ...models.utils.vit_features import (
     trained_grid,
     tubelet_of,
 )
+from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 OUTPUTS = dict(
     scores='(B, K), the softmax of the logits',

@@ -18,7 +18,6 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 
 from ...checkpoints import build_model, read_checkpoint
-from ...checkpoints.specs import IMAGENET_MEAN, IMAGENET_STD
 from ...models.backbones import video_vit_of
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import (
@@ -31,6 +30,7 @@ from ...models.utils.vit_features import (
     tubelet_of,
 )
 from ...utils.errors import UsageError
+from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from ...utils.provenance import unwrap
 
 

@@ -194,7 +194,7 @@ def clip_size_of(encoder: VisionTransformer) -> ClipSize:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How clips are taken from a video, and masked.
+    """Settings of how clips are taken from a video, and masked.
 
     Attributes:
         num_clips: 1: the clip in the middle; more: evenly spread over the

@@ -54,7 +54,7 @@ def picture_paths(
     statistics: str,
     kinds: Sequence[str],
 ) -> list[dict[str, Path]]:
-    """Where the pictures of a video go.
+    """Paths of the pictures of a video.
 
     Args:
         out_dir: The folder.

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What an inferencer does, step by step.
+"""Steps of an inferencer.
 
 Shapes: B clips of a batch, N clips of one video, C channels, T frames, H W
 size, L tokens, D width.

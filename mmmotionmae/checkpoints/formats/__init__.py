@@ -15,7 +15,7 @@ FORMATS: dict[str, Format] = {
 
 
 def recognise(raw: RawCheckpoint) -> tuple[Format, str] | None:
-    """Which format, and which kind of checkpoint, these tensors are.
+    """Recognise format and kind of a checkpoint by its tensors.
 
     Returns:
         The format and the kind, see :class:`Checkpoint`; None if no format

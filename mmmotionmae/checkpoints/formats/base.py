@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What formats have in common: names, shapes, and errors about both."""
+"""Names and shapes of tensors, and errors about both, for all formats."""
 
 import re
 from abc import ABC, abstractmethod
@@ -54,7 +54,7 @@ class Format(ABC):
 
     @abstractmethod
     def kind_of(self, raw: RawCheckpoint) -> str | None:
-        """What ``raw`` is, see :class:`Checkpoint`.
+        """Recognise the kind of ``raw``, see :class:`Checkpoint`.
 
         Judged by a few names that every such file has. None if it is of
         another format.
@@ -116,7 +116,7 @@ def name_blocks(
 def pick_block_names(
     names: Collection[str], prefix: str, source: str
 ) -> dict[str, str]:
-    """Which parameters the blocks have, as told by the first.
+    """Names of the parameters of a block, as the first block has them.
 
     Args:
         names: Of all tensors, with VideoMAE's names in a block.

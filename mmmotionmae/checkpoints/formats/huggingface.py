@@ -71,7 +71,7 @@ class HuggingFace(Format):
     title = 'Hugging Face VideoMAE'
 
     def kind_of(self, raw: RawCheckpoint) -> str | None:
-        """See :class:`Format`."""
+        """Recognise a checkpoint of Hugging Face; None if it is none."""
         names, settings = raw.tensors, raw.settings
         embedding = names.get(f'{_prefix(names)}{EMBEDDING}.weight')
         if embedding is None or embedding.ndim != 5:
@@ -85,7 +85,7 @@ class HuggingFace(Format):
         return 'classifier' if 'classifier.weight' in names else 'encoder'
 
     def read(self, raw: RawCheckpoint, hints: Hints) -> Checkpoint:
-        """See :class:`Format`."""
+        """Read a checkpoint of Hugging Face."""
         kind = self.kind_of(raw)
         assert kind is not None
         settings = read_settings(raw)
@@ -121,7 +121,7 @@ class HuggingFace(Format):
         )
 
     def write(self, checkpoint: Checkpoint) -> RawCheckpoint:
-        """See :class:`Format`."""
+        """Write a checkpoint as Hugging Face has it."""
         self._check(checkpoint)
         spec, decoder = checkpoint.encoder, checkpoint.decoder
         official = VideoMAE().write(checkpoint).tensors

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What lies beside the weights in a folder of Hugging Face."""
+"""Config files beside the weights in a folder of Hugging Face."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,7 +40,7 @@ def read_settings(raw: RawCheckpoint) -> dict[str, Any]:
 def add_settings(
     hints: Hints, settings: Mapping[str, Any], source: str
 ) -> Hints:
-    """What the config tells, where the user has said nothing.
+    """Add what the config tells, where the user has said nothing.
 
     Raises:
         CheckpointError: If it tells of what our encoder cannot be.

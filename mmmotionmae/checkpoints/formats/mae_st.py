@@ -46,7 +46,7 @@ class MAEST(Format):
     title = 'MAE-ST'
 
     def kind_of(self, raw: RawCheckpoint) -> str | None:
-        """See :class:`Format`."""
+        """Recognise a checkpoint of MAE-ST; None if it is none."""
         names = raw.tensors
         if not {'patch_embed.proj.weight', 'blocks.0.attn.q.weight'} <= {
             *names
@@ -55,7 +55,12 @@ class MAEST(Format):
         return 'classifier' if 'head.weight' in names else 'encoder'
 
     def read(self, raw: RawCheckpoint, hints: Hints) -> Checkpoint:
-        """See :class:`Format`."""
+        """Read a checkpoint of MAE-ST.
+
+        Raises:
+            CheckpointError: If it has a class token that is not to be left
+                behind, or as in :class:`Format`.
+        """
         fine_tuned = self.kind_of(raw) == 'classifier'
         kind = 'encoder' if hints.encoder_only else self.kind_of(raw)
         assert kind is not None
@@ -107,7 +112,7 @@ class MAEST(Format):
         )
 
     def write(self, checkpoint: Checkpoint) -> RawCheckpoint:
-        """See :class:`Format`."""
+        """Write a checkpoint as MAE-ST has it."""
         spec, kind = checkpoint.encoder, checkpoint.kind
         reason = ''
         if kind == 'pretraining':

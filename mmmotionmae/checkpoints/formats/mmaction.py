@@ -9,10 +9,9 @@ from torch import Tensor
 
 from ...models.targets import DEFAULT_TARGETS, resolve_targets
 from ...utils.errors import CheckpointError
+from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from ..metadata import part_of_settings, read_model_config
 from ..specs import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Checkpoint,
     DecoderSpec,
     Hints,
@@ -50,7 +49,7 @@ class MMAction(Format):
     title = 'MMAction2'
 
     def kind_of(self, raw: RawCheckpoint) -> str | None:
-        """See :class:`Format`."""
+        """Recognise a checkpoint of MMAction2; None if it is none."""
         names = raw.tensors
         prefix = _prefix(names)
         if f'{prefix}blocks.0.attn.qkv.weight' not in names:
@@ -64,7 +63,7 @@ class MMAction(Format):
         return 'encoder'
 
     def read(self, raw: RawCheckpoint, hints: Hints) -> Checkpoint:
-        """See :class:`Format`."""
+        """Read a checkpoint of MMAction2."""
         kind = 'encoder' if hints.encoder_only else self.kind_of(raw)
         assert kind is not None
         prefix = _prefix(raw.tensors)
@@ -111,7 +110,7 @@ class MMAction(Format):
         )
 
     def write(self, checkpoint: Checkpoint) -> RawCheckpoint:
-        """See :class:`Format`."""
+        """Write a checkpoint as MMAction2 has it."""
         meta: dict[str, Any] = dict(model=model_config(checkpoint))
         if checkpoint.classes is not None:
             meta['dataset_meta'] = dict(classes=list(checkpoint.classes))

@@ -48,7 +48,7 @@ class VideoMAE(Format):
     title = 'official VideoMAE or VideoMAE V2'
 
     def kind_of(self, raw: RawCheckpoint) -> str | None:
-        """See :class:`Format`."""
+        """Recognise a checkpoint of VideoMAE; None if it is none."""
         names = raw.tensors
         if 'encoder.patch_embed.proj.weight' in names:
             decoder = 'encoder_to_decoder.weight' in names
@@ -62,7 +62,12 @@ class VideoMAE(Format):
         return None
 
     def read(self, raw: RawCheckpoint, hints: Hints) -> Checkpoint:
-        """See :class:`Format`."""
+        """Read a checkpoint of VideoMAE.
+
+        Raises:
+            CheckpointError: If it was pre-trained with learnable positions,
+                or as in :class:`Format`.
+        """
         kind = self.kind_of(raw)
         assert kind is not None
         explained: tuple[str, ...] = ()
@@ -111,7 +116,7 @@ class VideoMAE(Format):
         )
 
     def write(self, checkpoint: Checkpoint) -> RawCheckpoint:
-        """See :class:`Format`."""
+        """Write a checkpoint as VideoMAE has it."""
         spec, kind = checkpoint.encoder, checkpoint.kind
         prefix = 'encoder.' if kind == 'pretraining' else ''
         blocks = dict(BLOCK_NAMES)

@@ -5,6 +5,7 @@ import torch
 from mmaction.models.data_preprocessors import ActionDataPreprocessor
 from mmaction.registry import MODELS
 
+from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from .video_augmentation import RandAugment, RandomErasing
 
 
@@ -61,8 +62,8 @@ class AugmentingDataPreprocessor(ActionDataPreprocessor):
 
     def __init__(
         self,
-        mean: Sequence[float] | None = (123.675, 116.28, 103.53),
-        std: Sequence[float] | None = (58.395, 57.12, 57.375),
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
         to_rgb: bool = False,
         to_float32: bool = True,
         blending: dict | None = None,

@@ -8,6 +8,7 @@ from mmaction.models.data_preprocessors import ActionDataPreprocessor
 from mmaction.registry import MODELS
 from torch import Tensor
 
+from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from ..targets import ReconstructionTarget, as_targets
 from ..utils.decoder_masking import check_ratio, mask_decoder
 from ..utils.tubelet import TokenSplit, split_mask, token_grid
@@ -41,8 +42,8 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
 
     def __init__(
         self,
-        mean: Sequence[float] = (123.675, 116.28, 103.53),
-        std: Sequence[float] = (58.395, 57.12, 57.375),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         to_rgb: bool = False,
         targets: Mapping[str, ReconstructionTarget]
         | Sequence[str]

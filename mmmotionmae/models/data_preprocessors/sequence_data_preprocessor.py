@@ -6,6 +6,8 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
+
 
 @MODELS.register_module()
 class SequenceDataPreprocessor(BaseDataPreprocessor):
@@ -22,8 +24,8 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
 
     def __init__(
         self,
-        mean: Sequence[float] = (123.675, 116.28, 103.53),
-        std: Sequence[float] = (58.395, 57.12, 57.375),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         super().__init__()
         self.mean: Tensor

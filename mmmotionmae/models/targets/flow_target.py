@@ -219,7 +219,7 @@ class FlowTarget(TubeletTarget):
         return max(float(np.quantile(length, 0.999)), LEAST_SCALE)
 
     def legend(self, scale: float) -> str:
-        """What the colours are."""
+        """Meaning of the colours."""
         return f'white 0, full colour {scale:.1f} pixels, hue: direction'
 
     def draw(self, video: Tensor, scale: float) -> UInt8Array:

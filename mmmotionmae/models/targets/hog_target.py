@@ -105,7 +105,7 @@ class HOGTarget(TubeletTarget):
         return torch.cat([hog(part, *args).flatten(1, 2) for part in parts])
 
     def legend(self, scale: float) -> str:
-        """What the lines are."""
+        """Meaning of the lines."""
         return 'lines along edges, the brighter the stronger in their cell'
 
     def draw(self, video: Tensor, scale: float) -> UInt8Array:
