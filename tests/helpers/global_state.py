@@ -122,11 +122,13 @@ def _settings() -> dict[str, Any]:
 
 
 def _restore(before: dict[str, Any]) -> None:
-    logging.root.setLevel(before['root'][0])
+    if logging.root.level != before['root'][0]:
+        logging.root.setLevel(before['root'][0])
     logging.root.handlers[:] = before['root'][1]
     for name, old in before['loggers'].items():
         logger = logging.getLogger(name)
-        logger.setLevel(old[0])
+        if logger.level != old[0]:  # it empties the caches of all loggers
+            logger.setLevel(old[0])
         logger.propagate, logger.disabled = old[1:3]
         logger.handlers[:] = old[3]
     for name in os.environ.keys() - before['environ'].keys():

@@ -11,14 +11,16 @@ from mmmotionmae.apis.export import ClipModel
 from mmmotionmae.apis.features.encoder import find_encoder
 from mmmotionmae.checkpoints.strict import encoder_prefix
 from mmmotionmae.models import (
-    FrameDifferenceTarget,
     MotionMAE,
-    PixelTarget,
     ReconstructionTarget,
     TubeletTarget,
 )
 from mmmotionmae.models.backbones import locate_encoder, video_vit_of
-from mmmotionmae.models.targets import resolve_targets
+from mmmotionmae.models.targets import (
+    FrameDifferenceTarget,
+    PixelTarget,
+    resolve_targets,
+)
 from mmmotionmae.models.utils.tubelet import split_mask
 from mmmotionmae.utils.errors import UsageError
 
