@@ -319,7 +319,7 @@ def test_timer_counts_the_wait_as_time_of_the_iteration(tmp_path, loop):
         priority = 'ABOVE_NORMAL'
 
         def after_train_iter(self, runner, *args, **kwargs):
-            pending.append(len(hook._pending))
+            pending.append(len(hook.pending))
 
     hook = DEFERRED()
     build(hook, tmp_path, loop, interval=4, hooks=[BeforeTimer()]).train()
@@ -334,7 +334,7 @@ def test_nothing_is_left_after_training(tmp_path):
     hook = DEFERRED()
     runner = build(hook, tmp_path, interval=1000)
     runner.train()
-    assert hook._pending == []
+    assert hook.pending == []
     assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 20
 
 
@@ -394,14 +394,14 @@ def test_copies_and_pickles_are_plain(runner):
     for value in (1.0, 2.0, 4.0):
         record(hook, runner, loss=torch.tensor(value))
     history = runner.message_hub.log_scalars['train/loss']
-    assert isinstance(history, HistoryBuffer) and hook._pending
+    assert isinstance(history, HistoryBuffer) and hook.pending
     history.max_length = 3
     for plain in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
         assert type(plain) is HistoryBuffer
         assert plain.data[0].tolist() == [1, 2, 4]
         assert plain.data[1].tolist() == [1, 1, 1]
         assert plain.max_length == 3
-    assert not hook._pending
+    assert not hook.pending
     record(hook, runner, loss=torch.tensor(8.0))  # the oldest gives way
     assert history.data[0].tolist() == [2, 4, 8]
     assert plain.data[0].tolist() == [1, 2, 4]
@@ -428,7 +428,7 @@ def test_pending_values_are_bounded(runner):
     pending = []
     for i in range(10):
         record(hook, runner, loss=torch.tensor(float(i)))
-        pending.append(len(hook._pending))
+        pending.append(len(hook.pending))
     # The first is recorded at once, after that every fourth delivers.
     assert pending == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     history = runner.message_hub.get_scalar('train/loss')
@@ -442,7 +442,7 @@ def test_pending_values_keep_neither_graph_nor_storage(runner):
     for i in range(3):
         total.fill_(i)  # in place, after it was handed over
         record(hook, runner, loss=weight * i, total=total)
-    (_, values) = hook._pending[-1]
+    (_, values) = hook.pending[-1]
     assert not values.requires_grad
     total.fill_(100)
     for key in ('train/loss', 'train/total'):

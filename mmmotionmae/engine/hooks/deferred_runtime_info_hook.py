@@ -82,7 +82,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self.max_pending = max_pending
         self._log_intervals: list[int] = []
         # Of each record the histories and their values, one tensor.
-        self._pending: list[tuple[list[HistoryBuffer], Tensor]] = []
+        self.pending: list[tuple[list[HistoryBuffer], Tensor]] = []
+        """Records that are still on the device: histories, values."""
 
     def before_train(self, runner: Runner) -> None:
         """Update the training state; take over the gradient norm."""
@@ -123,7 +124,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def deliver(self) -> None:
         """Fetch all values and put them into their histories, in order."""
-        pending, self._pending = self._pending, []
+        pending, self.pending = self.pending, []
         groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for _, values in pending:
             groups.setdefault((values.dtype, values.device), []).append(values)
@@ -153,8 +154,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         for record in records.values():
             # A copy: whoever made the values may change them in place.
             values = torch.stack([*record.values()])
-            self._pending.append(([*record], values))
-        if len(self._pending) >= self.max_pending:
+            self.pending.append(([*record], values))
+        if len(self.pending) >= self.max_pending:
             self.deliver()
 
     def _defer_grad_norm(self, wrapper: OptimWrapper) -> None:
