@@ -81,7 +81,6 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     def __init__(self, max_pending: int = 1000) -> None:
         self.max_pending = max_pending
         self._log_intervals: list[int] = []
-        # Of each record the histories and their values, one tensor.
         self.pending: list[tuple[list[HistoryBuffer], Tensor]] = []
         """Records that are still on the device: histories, values."""
 
