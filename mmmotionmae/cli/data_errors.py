@@ -68,16 +68,17 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
         if 'Original Traceback' in text:
             text = text.splitlines()[-1].partition('Error: ')[2]
         raise UsageError(text) from error
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         death = find_loader_death(error)
-        if death is None:
+        if death is None and isinstance(error, RuntimeError):
             raise
-        pids, end = death
+        # A batch that is under way when its process dies breaks off.
+        pids, end = death or (None, 'its connection broke off')
         videos = [
             video
             for dataset in _datasets(runner)
             for pid, video in dataset.bad_videos.died_of().items()
-            if pid in pids
+            if pids is None or pid in pids
         ]
         if not videos:
             raise

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import test as test_tool
@@ -14,11 +15,15 @@ from helpers.global_state import forget_managers
 from helpers.processes import HUNG
 from mmengine.config import Config
 
-from mmmotionmae.cli.data_errors import leave_out_bad_videos
+from mmmotionmae.cli.data_errors import (
+    explain_data_errors,
+    leave_out_bad_videos,
+)
 from mmmotionmae.engine.hooks.bad_videos_hook import (
     robust_datasets,
     write_bad_videos,
 )
+from mmmotionmae.utils.errors import UsageError
 
 DEMO = ROOT / 'configs/demo'
 PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
@@ -185,6 +190,37 @@ def test_a_video_that_kills_its_loader_process_is_named(
     assert '--resume' in error
     (line,) = (tmp_path / 'run/bad_videos.txt').read_text().splitlines()
     assert '00007.mp4\tits loader process died (' in line
+
+
+@pytest.mark.parametrize(
+    ('error', 'end'),
+    [
+        (
+            RuntimeError('DataLoader worker (pid 7) is killed by signal: X.'),
+            'killed by signal: X',
+        ),
+        (ConnectionResetError(104, 'by peer'), 'its connection broke off'),
+        (EOFError(), 'its connection broke off'),
+    ],
+)
+def test_all_ways_to_learn_of_a_dead_process(error, end, tmp_path):
+    bad = SimpleNamespace(died_of=lambda: {7: 'bad.mp4'})
+    loader = SimpleNamespace(dataset=SimpleNamespace(bad_videos=bad))
+    runner = SimpleNamespace(
+        work_dir=tmp_path,
+        train_loop=SimpleNamespace(dataloader=loader),
+        val_loop=None,
+        test_loop=None,
+    )
+    with pytest.raises(UsageError, match="has died .*'bad.mp4'") as caught:
+        with explain_data_errors(runner):
+            raise error
+    assert f'({end})' in str(caught.value)
+    text = (tmp_path / 'bad_videos.txt').read_text()
+    assert text == f'bad.mp4\tits loader process died ({end})\n'
+    bad.died_of = dict  # of no video: not for the data to explain
+    with pytest.raises(type(error)), explain_data_errors(runner):
+        raise error
 
 
 class Dataset:
