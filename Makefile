@@ -24,7 +24,7 @@ test: $(READY)
 	$(PYTEST) -m 'not slow'
 
 test-all: $(READY)
-	@echo 'About half an hour on two idle cores.'
+	@echo 'About ten minutes on two idle cores.'
 	$(PYTEST)
 
 # Our model beside that of transformers; then loader, model and trainer: which
