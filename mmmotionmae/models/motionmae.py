@@ -8,6 +8,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from ..utils.errors import UsageError
 from .backbones import check_encoder
 from .targets import build_targets, resolve_targets, without_shorthands
 from .utils.tubelet import TokenSplit
@@ -112,7 +113,7 @@ class MotionMAE(BaseModel):
         if mode == 'tensor':
             return self.backbone(inputs['clip'], inputs['split'])
         if inputs['split'] is None:
-            raise ValueError(
+            raise UsageError(
                 'There is no mask in the data samples: put a masking '
                 'transform (TubeMasking, RandomMasking, FrameMasking) in the '
                 "pipeline and algorithm_keys=('mask', ) in "
@@ -122,7 +123,7 @@ class MotionMAE(BaseModel):
             return self.loss(**inputs)
         if mode == 'predict':
             return self.predict(**inputs, data_samples=data_samples)
-        raise ValueError(
+        raise UsageError(
             f"mode must be 'loss', 'predict' or 'tensor', not {mode!r}."
         )
 

@@ -10,6 +10,10 @@ class UsageError(MMMotionMAEError, ValueError):
     """Something the user asked for cannot be done."""
 
 
+class UsageTypeError(UsageError, TypeError):
+    """Something the user gave is of the wrong kind."""
+
+
 class SequenceError(MMMotionMAEError, ValueError):
     """A sequence cannot be used; the message has the path and the reason."""
 

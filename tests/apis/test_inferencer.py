@@ -382,3 +382,26 @@ def test_registered():
 
     assert INFERENCERS.get('MotionMAEInferencer') is MotionMAEInferencer
     assert MODELS.get('MotionMAE')
+
+
+def test_transforms_that_a_target_needs(tiny_model):
+    """Flow comes from the loader; a grey target is drawn grey."""
+    targets = dict(
+        pixel=dict(type='PixelTarget'), flow=dict(type='FlowTarget')
+    )
+    model = tiny_model(targets=targets, head=dict(motion_weight=0.0))
+    infer = MotionMAEInferencer(model, device='cpu', show_progress=False)
+    video = some_video()
+    results = infer(video, return_vis=True)
+    (result,), (pictures,) = results['predictions'], results['visualization']
+    indices = result['frame_inds'][0]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    now, before = (
+        cv2.cvtColor(video[i], cv2.COLOR_RGB2GRAY) for i in indices[3:1:-1]
+    )
+    expected = -dis.calc(now, before, None).transpose(2, 0, 1)
+    np.testing.assert_allclose(
+        result['flow'][0][:, 3], expected, rtol=1e-3, atol=1e-3
+    )
+    assert result['flow_reconstruction'].shape == (1, 2, 8, 32, 32)
+    assert pictures['sheet'].dtype == np.uint8

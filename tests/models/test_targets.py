@@ -1,6 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """The slot for targets, and the short names for the two of the method."""
 
+import math
+
 import pytest
 import torch
 from conftest import TINY_MODEL, as_batch, tube_mask
@@ -19,6 +21,7 @@ from mmmotionmae.models.backbones import locate_encoder, video_vit_of
 from mmmotionmae.models.targets import (
     FrameDifferenceTarget,
     PixelTarget,
+    draw_frames,
     resolve_targets,
 )
 from mmmotionmae.models.utils.tubelet import split_mask
@@ -408,3 +411,63 @@ def test_the_encoder_of_a_model_is_not_that_of_a_teacher(tiny_model):
     for found in (model, model.backbone):
         assert video_vit_of(found) is model.backbone
     assert video_vit_of(nn.Linear(2, 3)) is None
+
+
+@pytest.mark.parametrize(
+    ('targets', 'message'),
+    [
+        (dict(a=dict(type='PixelTarget', patch_size=4)), 'model has 8: leave'),
+        (dict(a=dict(type='PixelTarget', name='b')), "model has 'a': leave"),
+        (dict(a=dict(type='PixlTarget')), "no 'PixlTarget'.*custom_imports"),
+        (
+            dict(a=dict(type='PixelTarget', weight=math.inf)),
+            'a finite number: inf',
+        ),
+        (dict(a=dict(type='PixelTarget', weight='1')), "a finite number: '1'"),
+        (dict(a='PixelTarget'), 'dict from names to configs'),
+        ({}, r'No target of \[\] has a weight'),
+        ({1: dict(type='PixelTarget')}, '1 cannot be the name'),
+        ({'a.b': dict(type='PixelTarget')}, "'a.b'.*letters, digits and _"),
+        (dict(a_map=dict(type='PixelTarget')), "'a_map'.*no _reconstruction"),
+        (dict(training=dict(type='PixelTarget')), 'means something else'),
+        (dict(source=dict(type='PixelTarget')), 'means something else'),
+        (dict(a=dict(type='HOGTarget', gaussian_window=1)), 'at least 2; got'),
+        (dict(a=dict(type='HOGTarget', cell_size=0)), 'must be at least 1'),
+    ],
+)
+def test_mistakes_of_users_are_usage_errors(tiny_model, targets, message):
+    """So the tools tell them in one line."""
+    with pytest.raises(UsageError, match=message):
+        tiny_model(targets=targets, head=dict(pixel_weight=0, motion_weight=0))
+
+
+def test_targets_are_no_list():
+    with pytest.raises(UsageError, match='dict from names to configs'):
+        resolve_targets(['pixel'])
+
+
+class TooWideTarget(PixelTarget):
+    num_values = 1
+
+
+def test_another_width_than_was_said(tiny_model):
+    MODELS.register_module(module=TooWideTarget)
+    model = tiny_model(
+        targets=dict(wide=dict(type='TooWideTarget')),
+        head=dict(pixel_weight=0, motion_weight=0),
+    )
+    frames = torch.zeros((2, 3, 8, 32, 32), dtype=torch.uint8)
+    data = model.data_preprocessor(as_batch(frames, tube_mask()))
+    with pytest.raises(UsageError, match="'wide' says .* has 1 values"):
+        model(**data, mode='loss')
+
+
+def test_drawing_of_other_channels():
+    grey = torch.tensor([0.0, 0.5, 2.0]).reshape(1, 3, 1, 1)
+    assert draw_frames(grey)[:, 0, 0].tolist() == [
+        [0] * 3,
+        [128] * 3,
+        [255] * 3,
+    ]
+    with pytest.raises(UsageError, match='2 channels'):
+        draw_frames(torch.zeros(2, 3, 4, 4))

@@ -18,6 +18,7 @@ from mmengine.registry import DefaultScope
 
 from ...datasets.annotation import find_frame_folders, find_videos
 from ...datasets.readers import IMAGE_EXTENSIONS, READERS
+from ...models import ReconstructionTarget
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import trained_grid, tubelet_of
 from ...utils.errors import UsageError, VideoError
@@ -245,13 +246,20 @@ class ClipLoader:
     Args:
         size: Of the clips.
         settings: See there.
+        targets: Those of the model, which may need transforms. Defaults to
+            none.
 
     Raises:
         UsageError: If no token would be masked.
     """
 
-    def __init__(self, size: ClipSize, settings: ClipSettings) -> None:
-        self.size, self.settings = size, settings
+    def __init__(
+        self,
+        size: ClipSize,
+        settings: ClipSettings,
+        targets: Sequence[ReconstructionTarget] = (),
+    ) -> None:
+        self.size, self.settings, self.targets = size, settings, targets
         with DefaultScope.overwrite_default_scope('mmaction'):
             self._of_files = self._compose(arrays=False)
             self._of_arrays = self._compose(arrays=True)
@@ -270,9 +278,13 @@ class ClipLoader:
         # In the place of the last, which packs no masks.
         pipeline[-1:] = [
             *([] if settings.mask is None else [_masking(size, settings)]),
+            *(step for target in self.targets for step in target.transforms),
             dict(
                 type='PackActionInputs',
-                algorithm_keys=('mask',),
+                algorithm_keys=(
+                    'mask',
+                    *(key for target in self.targets for key in target.fields),
+                ),
                 meta_keys=('name', 'source', 'frame_inds'),
             ),
         ]

@@ -111,7 +111,10 @@ class InferenceSteps(BaseInferencer):
         Raises:
             UsageError: See :meth:`MotionMAEInferencer.__call__`.
         """
-        self.pipeline = ClipLoader(self.clip_size, self._settings(**settings))
+        targets = self.model.targets.values() if self.reconstructs else ()
+        self.pipeline = ClipLoader(
+            self.clip_size, self._settings(**settings), [*targets]
+        )
         alone = len(inputs) == 1 and not inputs[0].listed
         raises = on_error == 'raise' or (on_error is None and alone)
         noted = [] if skipped is None else skipped

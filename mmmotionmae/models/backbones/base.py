@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from torch import Tensor, nn
 
+from ...utils.errors import UsageTypeError
 from ..utils.tubelet import Grid, TokenSplit
 
 
@@ -64,7 +65,7 @@ def check_encoder(encoder: Any) -> Any:
     names = (*VideoEncoder.__annotations__, 'forward')
     missing = [name for name in names if not hasattr(encoder, name)]
     if missing:
-        raise TypeError(
+        raise UsageTypeError(
             f'{type(encoder).__name__} cannot be the backbone of a '
             f'MotionMAE: it has no {", no ".join(missing)}. See '
             'mmmotionmae.models.VideoEncoder for what it must have; '

@@ -8,6 +8,7 @@ from mmaction.models.data_preprocessors import ActionDataPreprocessor
 from mmaction.registry import MODELS
 from torch import Tensor
 
+from ...utils.errors import UsageError, UsageTypeError
 from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from ..targets import ReconstructionTarget, as_targets
 from ..utils.decoder_masking import check_ratio, mask_decoder
@@ -93,7 +94,7 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
                 number of masked tokens.
         """
         if not isinstance(data, dict):
-            raise TypeError(
+            raise UsageTypeError(
                 'A batch must be a dict of inputs and data samples. With '
                 'num_repeats above 1 the data loader needs '
                 "collate_fn=dict(type='repeat_pseudo_collate')."
@@ -101,13 +102,13 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
         frames, data_samples = data['inputs'], data['data_samples']
         shapes = {tuple(clip.shape) for clip in frames}
         if len(shapes) > 1:
-            raise ValueError(
+            raise UsageError(
                 'The clips of a batch differ in shape: '
                 f'{sorted(shapes)}; crop or resize them to one '
                 'size in the pipeline.'
             )
         if frames[0].dtype != torch.uint8:
-            raise TypeError(
+            raise UsageTypeError(
                 f'Frames must be uint8, not {frames[0].dtype}: leave '
                 'normalisation out of the pipeline, it is done here.'
             )

@@ -11,6 +11,7 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...utils.errors import UsageError
 from ..targets import ReconstructionTarget, as_targets
 from ..utils.linear import Linear
 from ..utils.reconstruction_error import squared_error
@@ -140,6 +141,12 @@ class MotionMAEHead(BaseModule):
             target = self.targets[name]
             truth = target.build(videos[name], split.masked)
             values = truth.values.flatten(2)
+            if values.shape != pred.shape:
+                raise UsageError(
+                    f'Target {name!r} says that a token has {pred.size(-1)} '
+                    f'values (num_values), but made {tuple(values.shape)} '
+                    f'for predictions {tuple(pred.shape)}.'
+                )
             error = squared_error(pred, values, overwrite=not needs_values)
             # Overwritten, the values are no target any more.
             loss = self.loss_module(

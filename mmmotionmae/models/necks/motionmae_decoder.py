@@ -13,6 +13,7 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
+from ...utils.errors import UsageError
 from ..targets import DEFAULT_TARGETS
 from ..utils.linear import Linear
 from ..utils.transformer import (
@@ -155,18 +156,18 @@ class MotionMAEDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if sharing not in ('shared', 'independent'):
-            raise ValueError(
+            raise UsageError(
                 f"sharing must be 'shared' or 'independent', not {sharing!r}."
             )
         if attention not in _DECODERS:
-            raise ValueError(
+            raise UsageError(
                 f"attention must be 'self' or 'cross', not {attention!r}."
             )
         if depth < 1:
-            raise ValueError(f'A decoder of depth {depth} has no blocks.')
+            raise UsageError(f'A decoder of depth {depth} has no blocks.')
         self.targets = tuple(targets)
         if not self.targets:
-            raise ValueError('targets must be one name or several, not none.')
+            raise UsageError('targets must be one name or several, not none.')
         self.sharing = sharing
         self.embed_dims = embed_dims
         names = ('shared',) if sharing == 'shared' else self.targets

@@ -5,7 +5,9 @@ Shapes: B clips, C channels, T frames, H W size, N tokens, M of them masked,
 K = G*P values of a token in G groups of P.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ from einops import rearrange
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
+from ...utils.errors import UsageError
 from ..utils.reconstruction_error import explained_variance
 from ..utils.tubelet import TokenSplit
 from .values import (
@@ -66,6 +69,12 @@ class ReconstructionTarget(nn.Module):
     label = ''
     """The word for people, in captions. Defaults to the name."""
 
+    transforms: tuple[dict[str, Any], ...] = ()
+    """Configs of the transforms that make its fields, after all others."""
+
+    fields: tuple[str, ...] = ()
+    """The fields of the data samples that it reads."""
+
     shown_by_input = False
     """The true video is the input itself, not to be shown twice."""
 
@@ -79,13 +88,13 @@ class ReconstructionTarget(nn.Module):
         patch_size: int = 16,
     ) -> None:
         super().__init__()
-        if not weight > 0:
-            raise ValueError(
-                f'The weight of target {name!r} must be above 0, not '
-                f'{weight}; a target that is not wanted is left out.'
+        if not 0 < weight < math.inf:
+            raise UsageError(
+                f'The weight of target {name!r} must be above 0 and finite, '
+                f'not {weight}; a target that is not wanted is left out.'
             )
         if norm not in self.norms:
-            raise ValueError(
+            raise UsageError(
                 f'The norm of target {name!r} must be one of {self.norms}, '
                 f'not {norm!r}.'
             )
@@ -229,7 +238,7 @@ class ReconstructionTarget(nn.Module):
             ValueError: If there are no such ``statistics``.
         """
         if statistics not in STATISTICS:
-            raise ValueError(
+            raise UsageError(
                 f'statistics must be one of {STATISTICS}, not {statistics!r}.'
             )
         return None
@@ -274,10 +283,20 @@ def draw_frames(video: Tensor) -> UInt8Array:
     """A video as frames for a picture file.
 
     Args:
-        video: (C, T, H, W), in [0, 1]; values outside are clipped.
+        video: (C, T, H, W), in [0, 1]; values outside are clipped. C is 3,
+            or 1, which is drawn grey.
 
     Returns:
-        (T, H, W, C), uint8.
+        (T, H, W, 3), uint8.
+
+    Raises:
+        UsageError: If it has another number of channels.
     """
+    if len(video) not in (1, 3):
+        raise UsageError(
+            f'A video of {len(video)} channels cannot be drawn as RGB: its '
+            'target needs a draw() of its own.'
+        )
+    video = video.expand(3, *video.shape[1:])
     frames = (video.clamp(0, 1) * 255).round().byte()
     return rearrange(frames, 'c t h w -> t h w c').numpy()

@@ -15,6 +15,7 @@ from mmaction.structures import ActionDataSample
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from ...utils.errors import UsageError
 from .base import UInt8Array
 from .tubelet_target import TubeletTarget
 
@@ -159,12 +160,14 @@ class FlowTarget(TubeletTarget):
     """
 
     label = 'flow'
+    transforms = (dict(type='OpticalFlow'),)
 
     def __init__(
         self, norm: str = 'clip', field: str = 'flow', **kwargs: Any
     ) -> None:
         super().__init__(norm=norm, **kwargs)
         self.field = field
+        self.fields = (field,)
 
     @property
     def video_channels(self) -> int:
@@ -190,7 +193,7 @@ class FlowTarget(TubeletTarget):
         """
         flows = [sample.get(self.field) for sample in data_samples or ()]
         if not flows or any(flow is None for flow in flows):
-            raise ValueError(
+            raise UsageError(
                 f'There is no {self.field!r} in the data samples: put '
                 "dict(type='OpticalFlow') after the transforms that crop, "
                 'flip and resize, and '
@@ -201,7 +204,7 @@ class FlowTarget(TubeletTarget):
         shapes = {tuple(flow.shape[1:]) for flow in flows}
         count = sum(len(flow) for flow in flows)
         if shapes != {expected} or count != len(frames):
-            raise ValueError(
+            raise UsageError(
                 f'The flow of {len(frames)} clips must be of {expected} each; '
                 f'got {count} of {sorted(shapes)}: OpticalFlow goes after all '
                 'transforms that change the size of the frames.'

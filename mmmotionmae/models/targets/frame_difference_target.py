@@ -13,6 +13,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
+from ...utils.errors import UsageError
 from .base import UInt8Array, draw_frames
 from .tubelet_target import TubeletTarget
 from .values import TargetValues
@@ -29,11 +30,11 @@ def check_frame_difference(mode: str, gap: int, first: str) -> None:
         ValueError: If not.
     """
     if mode not in ('signed', 'absolute'):
-        raise ValueError(f"mode must be 'signed' or 'absolute', not {mode!r}.")
+        raise UsageError(f"mode must be 'signed' or 'absolute', not {mode!r}.")
     if gap < 1:
-        raise ValueError(f'gap must be at least 1, not {gap}.')
+        raise UsageError(f'gap must be at least 1, not {gap}.')
     if first not in ('repeat', 'zero'):
-        raise ValueError(f"first must be 'repeat' or 'zero', not {first!r}.")
+        raise UsageError(f"first must be 'repeat' or 'zero', not {first!r}.")
 
 
 def frame_difference(
@@ -71,7 +72,7 @@ def frame_difference(
     check_frame_difference(mode, gap, first)
     num_frames = clip.size(dim)
     if num_frames <= gap:
-        raise ValueError(
+        raise UsageError(
             f'A clip of {num_frames} frames has no difference of frames '
             f'{gap} apart.'
         )

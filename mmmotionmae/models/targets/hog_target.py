@@ -17,6 +17,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
+from ...utils.errors import UsageError
 from .base import UInt8Array
 from .tubelet_target import TubeletTarget
 
@@ -70,11 +71,19 @@ class HOGTarget(TubeletTarget):
     ) -> None:
         super().__init__(norm=norm, **kwargs)
         if frames not in ('all', 'first'):
-            raise ValueError(
+            raise UsageError(
                 f"frames must be 'all' or 'first', not {frames!r}."
             )
+        if min(num_bins, cell_size) < 1 or (
+            gaussian_window and gaussian_window < 2
+        ):
+            raise UsageError(
+                'num_bins and cell_size must be at least 1, and '
+                f'gaussian_window 0 or at least 2; got {num_bins}, '
+                f'{cell_size} and {gaussian_window}.'
+            )
         if self.patch_size % cell_size:
-            raise ValueError(
+            raise UsageError(
                 f'Cells of {cell_size} pixels do not divide tubelets of '
                 f'{self.patch_size}.'
             )

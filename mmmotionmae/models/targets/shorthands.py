@@ -6,6 +6,7 @@ in the configs of head, neck and data preprocessor; here alone they are
 understood.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from inspect import isclass
@@ -14,6 +15,7 @@ from typing import Any
 from mmaction.registry import MODELS
 from torch import nn
 
+from ...utils.errors import UsageError, UsageTypeError
 from .base import ReconstructionTarget
 
 Targets = Mapping[str, ReconstructionTarget]
@@ -24,7 +26,10 @@ DEFAULT_TARGETS: dict[str, dict[str, Any]] = dict(
 )
 
 # Words that a key or a data sample has for something else.
-RESERVED = ('shared', 'input', 'masked', 'mask', 'feature', 'errors')
+RESERVED = (
+    *('shared', 'input', 'masked', 'mask', 'feature', 'errors', 'training'),
+    *('name', 'source', 'statistics', 'frame_inds'),
+)
 
 # Keys of the head's config, and what they stand for.
 HEAD_SHORTHANDS = dict(
@@ -68,6 +73,13 @@ def resolve_targets(
             target is the weight above 0; or one is below 0.
     """
     given = DEFAULT_TARGETS if targets is None else targets
+    if not isinstance(given, Mapping) or not all(
+        isinstance(cfg, Mapping) for cfg in given.values()
+    ):
+        raise UsageTypeError(
+            'targets must be a dict from names to configs, such as '
+            f"dict(pixel=dict(type='PixelTarget')), not {given!r}."
+        )
     result = {name: dict(cfg) for name, cfg in deepcopy(dict(given)).items()}
     for source, name, key, value in _shorthands(head, neck, data_preprocessor):
         if name not in result:
@@ -76,7 +88,7 @@ def resolve_targets(
             result[name] = dict(DEFAULT_TARGETS[name])
         cfg = result[name]
         if cfg.setdefault(key, value) != value:
-            raise ValueError(
+            raise UsageError(
                 f'{source} asks for {key}={value!r} of the target {name!r}, '
                 f'and targets.{name} for {key}={cfg[key]!r}: leave one of '
                 'the two out.'
@@ -85,14 +97,14 @@ def resolve_targets(
         _complete(name, cfg)
     result = {n: cfg for n, cfg in result.items() if cfg.get('weight', 1)}
     if not result:
-        raise ValueError(
-            f'All targets ({", ".join(given)}) have the weight 0: give one '
-            'of them a weight above 0. (head.pixel_weight and '
+        raise UsageError(
+            f'No target of {[*given]} has a weight above 0: give one of '
+            'them one. (head.pixel_weight and '
             'head.motion_weight must not be both 0.)'
         )
     for part, names in _names(neck, data_preprocessor):
         if {*names} != {*result}:
-            raise ValueError(
+            raise UsageError(
                 f'{part}.targets names {[*names]}, but the targets of the '
                 f'model are {[*result]}: leave {part}.targets out.'
             )
@@ -113,16 +125,28 @@ def build_targets(
     """
     result = {}
     for name, cfg in configs.items():
+        fixed = dict(name=name, **size)
+        for key in fixed.keys() & cfg.keys():
+            if cfg[key] != fixed[key]:
+                raise UsageError(
+                    f'targets.{name}.{key} is {cfg[key]!r}, but the model '
+                    f'has {fixed[key]!r}: leave it out, it is filled in.'
+                )
         kind = cfg['type']
+        if isinstance(kind, str) and MODELS.get(kind) is None:
+            raise UsageError(
+                f'targets.{name}: there is no {kind!r}. Mind the spelling; '
+                'or, if it is your own, import its module first: with '
+                'custom_imports in a config, which a checkpoint alone does '
+                'not run.'
+            )
         kind = MODELS.get(kind) if isinstance(kind, str) else kind
         if not (isclass(kind) and issubclass(kind, ReconstructionTarget)):
-            raise TypeError(
+            raise UsageTypeError(
                 f'targets.{name} must be a ReconstructionTarget, not '
                 f'{cfg["type"]!r}.'
             )
-        result[name] = MODELS.build(
-            dict(cfg, type=kind), default_args=dict(name=name, **size)
-        )
+        result[name] = MODELS.build(dict(cfg, type=kind), default_args=fixed)
     return result
 
 
@@ -144,7 +168,7 @@ def as_targets(
         known = SHORTHANDS[part] if targets is None else ()
         for key in config:
             if key not in known:
-                raise TypeError(
+                raise UsageTypeError(
                     f'The {part} got an unexpected argument {key!r}.'
                 )
     if targets is None:
@@ -175,7 +199,7 @@ def _shorthands(
     kind = difference.pop('type', 'FrameDifference')
     kind = kind if isinstance(kind, str) else kind.__name__
     if kind.rsplit('.')[-1] != 'FrameDifference':
-        raise ValueError(
+        raise UsageError(
             f'data_preprocessor.frame_difference is a {kind}; it can only be '
             'a FrameDifference. Another kind of motion is a target of its '
             'own: targets=dict(motion=dict(type=...)).'
@@ -200,21 +224,29 @@ def _names(
 
 def _complete(name: str, cfg: dict[str, Any]) -> None:
     """Add the type, if it is known; make sure that all is as it must be."""
-    if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-        raise ValueError(f'{name!r} cannot be the name of a target.')
-    if name in RESERVED:
-        raise ValueError(
+    if (
+        not isinstance(name, str)
+        or not name.isidentifier()
+        or name.endswith(('_reconstruction', '_map'))
+    ):
+        raise UsageError(
+            f'{name!r} cannot be the name of a target: it has letters, digits '
+            'and _ alone, and no _reconstruction or _map at its end.'
+        )
+    if name in RESERVED or hasattr(nn.ModuleDict, name):
+        raise UsageError(
             f'{name!r} cannot be the name of a target, it means something '
             'else already; choose another.'
         )
     cfg.setdefault('type', DEFAULT_TARGETS.get(name, {}).get('type'))
     if cfg['type'] is None:
-        raise ValueError(
+        raise UsageError(
             f'targets.{name} has no type: it is the config of a target, '
             "such as dict(type='PixelTarget')."
         )
-    if cfg.get('weight', 1) < 0:
-        raise ValueError(
-            f'The weight of target {name!r} must not be negative: '
-            f'{cfg["weight"]}.'
+    weight = cfg.get('weight', 1)
+    if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        raise UsageError(
+            f'The weight of target {name!r} must not be negative, and a '
+            f'finite number: {weight!r}.'
         )

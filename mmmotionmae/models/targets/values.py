@@ -44,7 +44,9 @@ def in_pixel_range(video: Tensor) -> Tensor:
     Returns:
         Same shape, float32: levels / 255; what was float is as it was.
     """
-    return video if video.is_floating_point() else video.float().div_(255)
+    if video.is_floating_point():
+        return video.float()
+    return video.float().div_(255)
 
 
 def clip_statistics(video: Tensor) -> tuple[Tensor, Tensor]:
