@@ -2,6 +2,7 @@
 """Configs of video object segmentation and its sister benchmarks."""
 
 import shutil
+from functools import cache
 
 import cv2
 import numpy as np
@@ -123,50 +124,49 @@ RUNS = {
 
 
 @pytest.fixture(scope='module')
-def scores():
-    return {}
+def run(data, tmp_path_factory):
+    """A function that tests a config: its score and its results' folder.
+
+    Encoder and frames are shrunk. What was tested before is not again.
+    """
+
+    @cache
+    def run(name):
+        kind = name.split('_')[-1].replace('2017', '')
+        work_dir = tmp_path_factory.mktemp(name)
+        options = [
+            f'test_dataloader.dataset.data_root={data / kind}',
+            'test_dataloader.dataset.pipeline.0.size=(96,96)',
+            'test_dataloader.num_workers=0',
+            'test_dataloader.prefetch_factor=None',
+            'test_evaluator.num_workers=0',
+        ]
+        checkpoint = []
+        if name.startswith('vit-'):
+            options += ['model.backbone.embed_dims=32']
+            options += ['model.backbone.depth=2', 'model.backbone.num_heads=2']
+            checkpoint = ['none']
+        argv = [str(CONFIGS / f'{name}.py'), *checkpoint]
+        argv += ['--work-dir', str(work_dir), '--cfg-options', *options]
+        metrics = tool.test(tool.parse_args(argv))
+        return metrics[RUNS[name]], work_dir / 'results'
+
+    return run
 
 
 @pytest.mark.parametrize('name', RUNS)
-def test_run(name, data, tmp_path, scores):
-    """Whole tests, the encoder and the frames shrunk."""
-    kind = name.split('_')[-1].replace('2017', '')
-    options = [
-        f'test_dataloader.dataset.data_root={data / kind}',
-        'test_dataloader.dataset.pipeline.0.size=(96,96)',
-        'test_dataloader.num_workers=0',
-        'test_dataloader.prefetch_factor=None',
-        'test_evaluator.num_workers=0',
-    ]
-    checkpoint = []
-    if name.startswith('vit-'):
-        options += ['model.backbone.embed_dims=32', 'model.backbone.depth=2']
-        options += ['model.backbone.num_heads=2']
-        checkpoint = ['none']
-    metrics = tool.test(
-        tool.parse_args(
-            [
-                str(CONFIGS / f'{name}.py'),
-                *checkpoint,
-                '--work-dir',
-                str(tmp_path),
-                '--cfg-options',
-                *options,
-            ]
-        )
-    )
-    scores[name] = metrics[RUNS[name]]
-    assert 0 < scores[name] <= 1
-    files = sorted((tmp_path / 'results').rglob('*/shapes-0*'))
-    if kind == 'jhmdb':
+def test_run(name, run):
+    """Whole tests, scored, with all results on disk."""
+    score, results = run(name)
+    assert 0 < score <= 1
+    files = sorted(results.rglob('*/shapes-0*'))
+    if name.endswith('_jhmdb'):
         assert [len(np.load(path)) for path in files] == [4, 4]
     else:
         assert [len(list(path.iterdir())) for path in files] == [4, 4]
 
 
-def test_true_masks_are_better_than_features_of_nothing(scores):
-    if len(scores) < len(RUNS):
-        pytest.skip('the other tests of this file were not run')
-    by_dino = [score for name, score in scores.items() if 'dino' in name]
+def test_true_masks_are_better_than_features_of_nothing(run):
+    by_dino = [run(name)[0] for name in RUNS if 'dino' in name]
     assert len(by_dino) == 2
-    assert max(by_dino) < scores['grid-oracle-p16_davis2017']
+    assert max(by_dino) < run('grid-oracle-p16_davis2017')[0]
