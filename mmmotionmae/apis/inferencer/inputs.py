@@ -246,8 +246,7 @@ class ClipLoader:
     Args:
         size: Of the clips.
         settings: See there.
-        targets: Those of the model, which may need transforms. Defaults to
-            none.
+        targets: Those of the model. Defaults to none.
 
     Raises:
         UsageError: If no token would be masked.
@@ -266,6 +265,7 @@ class ClipLoader:
 
     def _compose(self, arrays: bool) -> Compose:
         size, settings = self.size, self.settings
+        fields = [key for target in self.targets for key in target.fields]
         pipeline = make_pipeline(
             size.img_size,
             size.num_frames,
@@ -281,10 +281,7 @@ class ClipLoader:
             *(step for target in self.targets for step in target.transforms),
             dict(
                 type='PackActionInputs',
-                algorithm_keys=(
-                    'mask',
-                    *(key for target in self.targets for key in target.fields),
-                ),
+                algorithm_keys=('mask', *fields),
                 meta_keys=('name', 'source', 'frame_inds'),
             ),
         ]
