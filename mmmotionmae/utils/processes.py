@@ -152,11 +152,17 @@ class _Worker(Generic[Job, Result]):
         theirs.close()  # the connection then ends with the process
 
     def start(self, number: int) -> None:
-        if not self._process.is_alive():
+        self.end = self._clock() + self._time_limit  # it may begin at once
+        try:
+            self._send(number)
+        except ConnectionError:  # the process has died after its last job
+            self._number = None
             self.kill()
             self._fork()
+            self._send(number)
+
+    def _send(self, number: int) -> None:
         self._number = number
-        self.end = self._clock() + self._time_limit
         self.connection.send(number)
 
     def finish(self) -> tuple[Job, Result | None, str]:
