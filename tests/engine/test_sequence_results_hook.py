@@ -6,7 +6,6 @@ import importlib.util
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import uuid
@@ -489,10 +488,8 @@ def test_two_processes_share_results(run, run_env, tmp_path):
     # Three sequences for two processes: one is labelled twice.
     command = [ROOT / 'tools/dist_test.sh', 'config.py', 'none', '2']
     command += ['--work-dir', 'dist']
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        env = dict(run_env, PORT=str(free.getsockname()[1]))
-    env['PATH'] = f'{Path(sys.executable).parent}:{env["PATH"]}'
+    path = f'{Path(sys.executable).parent}:{run_env["PATH"]}'
+    env = dict(run_env, PATH=path, PORT='')  # any port
 
     def start(*argv):
         result = subprocess.run(
@@ -517,4 +514,5 @@ def test_two_processes_share_results(run, run_env, tmp_path):
     after = files_of('dist/results')
     assert after == before  # the card, too
     code, output = start('--cfg-options', 'randomness.seed=1')
-    assert code != 0 and output.count('seed: 0 -> 1') == 2
+    # Each says so, unless the launcher ends it first.
+    assert code != 0 and 'seed: 0 -> 1' in output
