@@ -231,8 +231,8 @@ def _late_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in caught:
-            signal.raise_signal(number)
+        for signalled in caught:
+            signal.raise_signal(signalled)
 
 
 def last_lines(log: Path, number: int = 15) -> list[str]:
