@@ -136,6 +136,23 @@ def test_a_process_that_ends_is_waited_for(monkeypatch):
     assert states == []
 
 
+def test_a_connection_that_breaks_off_comes_before_the_end():
+    bad, pids = BadVideos(), []
+    for _ in range(10):
+        ours, theirs = os.pipe()
+        pids.append(os.fork())
+        if not pids[-1]:
+            with bad.loading('bad.mp4'):
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.close(theirs)
+        assert os.read(ours, 1) == b''
+        os.close(ours)
+        bad.await_ends()
+        assert bad.died_of() == dict.fromkeys(pids, 'bad.mp4')
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
 def test_a_regular_end_while_the_notes_are_read(monkeypatch):
     bad = BadVideos()
     loading = bad.loading('good.mp4')
