@@ -92,7 +92,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             for hook in runner.hooks
             if isinstance(hook, LoggerHook)
         ]
-        for wrapper in _single_wrappers(runner.optim_wrapper):
+        for wrapper in single_wrappers(runner.optim_wrapper):
             self._defer_grad_norm(wrapper)
 
     def after_train_iter(
@@ -172,12 +172,13 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         wrapper.clip_func = clip_func
 
 
-def _single_wrappers(
+def single_wrappers(
     wrapper: OptimWrapper | OptimWrapperDict,
 ) -> Iterator[OptimWrapper]:
+    """The wrappers, one for each optimiser, in a wrapper of several."""
     if isinstance(wrapper, OptimWrapperDict):
         yield from chain.from_iterable(
-            map(_single_wrappers, wrapper.optim_wrappers.values())
+            map(single_wrappers, wrapper.optim_wrappers.values())
         )
     else:
         yield wrapper
