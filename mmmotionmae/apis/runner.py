@@ -10,8 +10,10 @@ from typing import Any
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..utils.arguments import argument_names, unknown_argument
 from ..utils.errors import UsageError
 
 MAX_SEED = 2**32 - 1  # of NumPy
@@ -58,7 +60,8 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         UsageError: If the seed is no seed, nothing can be written to the
-            work dir, or the model is MMDetection's, and that is missing.
+            work dir, ``CheckpointHook`` has an argument that nobody knows, or
+            the model is MMDetection's, and that is missing.
     """
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not 0 <= seed <= MAX_SEED:
@@ -70,8 +73,20 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('model', {}).get('_scope_') == 'mmdet':
         _check_detection()
     if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+    _check_checkpoint_hooks(runner)
+    return runner
+
+
+def _check_checkpoint_hooks(runner: Runner) -> None:
+    """They keep what they do not know for the first checkpoint."""
+    saving = argument_names(runner.save_checkpoint)
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            for name in hook.args.keys() - {*saving}:
+                raise UsageError(unknown_argument(type(hook), name))
 
 
 def _check_work_dir(path: str) -> None:

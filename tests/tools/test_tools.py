@@ -422,7 +422,7 @@ def test_missing_checkpoint(monkeypatch, assert_one_error, tool, argv):
     [
         (['foo'], ["'foo' is not of the form key=value"]),
         (['=1'], ["'=1' is not of the form key=value"]),
-        (['a=[1'], ["'a=[1' cannot be read"]),
+        (['a=[1,2'], ["'a=[1,2' cannot be read"]),
     ],
 )
 @pytest.mark.parametrize('tool', [TRAIN, TEST])
@@ -511,7 +511,8 @@ def test_full_disk(monkeypatch, assert_one_error):
     argv = [PRETRAIN, '--work-dir', 'run', '--no-validate', *options]
     code = main(TRAIN, monkeypatch, *argv)
     assert_one_error(
-        code, 'The disk is full: run/epoch_2.pth could not be written'
+        code,
+        f'The disk is full: {Path("run/epoch_2.pth").absolute()} could not',
     )
     assert Path('run/epoch_1.pth').is_file()
 
@@ -528,6 +529,19 @@ def test_test_without_one_video(monkeypatch, assert_one_error):
     code = main(TEST, monkeypatch, *argv)
     assert_one_error(
         code, 'there is no such file, nor can any of the 8 videos', 'list.txt'
+    )
+
+
+def test_misspelt_argument_of_the_checkpoint_hook(
+    monkeypatch, assert_one_error
+):
+    """Found at the start, not at the first checkpoint."""
+    option = 'default_hooks.checkpoint.max_keep_ckpt=1'
+    code = main(TRAIN, monkeypatch, PRETRAIN, '--cfg-options', option)
+    assert_one_error(
+        code,
+        "CheckpointHook has no argument 'max_keep_ckpt'; did you mean "
+        'max_keep_ckpts?',
     )
 
 
