@@ -2,7 +2,6 @@
 """The log of several processes has the means over them."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -204,6 +203,8 @@ def test_log_of_two_processes(run, tmp_path):
                 [row[name] for row in rank['own'][: line['step']]]
                 for rank in ranks
             ]
+            if 'loss' not in name:  # MMEngine smoothes losses alone
+                both = [rank[-1:] for rank in both]
             # The window of the demo's log is longer than this run.
             assert line[name] == pytest.approx(np.mean(both), rel=1e-5)
             differences.append(abs(np.mean(both[0]) - np.mean(both)))
@@ -231,4 +232,6 @@ def test_nan_in_one_of_two_processes_ends_both(run, tmp_path):
         'epoch_2.pth'
     ) == 0
     assert torch.load(tmp_path / 'run/epoch_1.pth', weights_only=True)
-    assert 'Traceback' not in done.stderr or os.environ.get('DEBUG')
+    # The only traceback is that of the launcher.
+    assert 'NotFiniteError' not in done.stderr
+    assert 'exitcode  : 2 ' in done.stderr

@@ -4,8 +4,10 @@ from typing import Any
 import numpy as np
 from mmaction.registry import HOOKS
 from mmengine.dist import all_gather_object, get_world_size
-from mmengine.hooks import Hook, LoggerHook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
+
+from .deferred_runtime_info_hook import is_logged
 
 
 @HOOKS.register_module()
@@ -28,13 +30,8 @@ class AverageLogsHook(Hook):
         self._counts: dict[str, int] = {}  # of values since the last line
 
     def before_train(self, runner: Runner) -> None:
-        """Forget what was before; those who log say when."""
+        """Forget what was before."""
         self._counts = {}
-        self._log_intervals = [
-            hook.interval
-            for hook in runner.hooks
-            if isinstance(hook, LoggerHook)
-        ]
 
     def after_train_iter(
         self,
@@ -49,10 +46,7 @@ class AverageLogsHook(Hook):
         for name in outputs or ():
             key = f'train/{name}'
             self._counts[key] = self._counts.get(key, 0) + 1
-        if self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
-            self.every_n_inner_iters(batch_idx, interval)
-            for interval in self._log_intervals
-        ):
+        if is_logged(runner, batch_idx):
             self._average(runner)
 
     def _average(self, runner: Runner) -> None:

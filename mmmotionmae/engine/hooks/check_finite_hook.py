@@ -25,7 +25,7 @@ from ..not_finite_report import (
     name_clips,
     write_report,
 )
-from .deferred_runtime_info_hook import single_wrappers
+from .deferred_runtime_info_hook import is_logged, single_wrappers
 
 # A scaler starts with 65536 and halves that in each step that it skips.
 MIN_LOSS_SCALE = 1e-4
@@ -38,10 +38,10 @@ class CheckFiniteHook(Hook):
     Left alone it would go on to its end, and each checkpoint that can still
     be used would make way for one of NaN. What was recorded of the losses,
     and of the gradient norm where ``clip_grad`` computes it, is looked at
-    every ``interval`` iterations and at the end of an epoch: with
-    :class:`DeferredRuntimeInfoHook` when it is fetched for the log anyhow, so
-    that nobody waits for the device more often. Gradients without a norm show
-    in the next loss. Before a checkpoint, a validation, and the end of
+    where it is logged, with :class:`DeferredRuntimeInfoHook` fetched anyhow,
+    so that nobody waits for the device more often; at the end of an epoch;
+    and after ``interval`` iterations without either. Gradients without a norm
+    show in the next loss. Before a checkpoint, a validation, and the end of
     training, the weights and the state of the optimiser are looked at, too;
     so nothing is saved, or removed, unless all is finite.
 
@@ -56,8 +56,8 @@ class CheckFiniteHook(Hook):
     are as they should be. A scale below 1e-4 is not: none helps.
 
     Args:
-        interval (int): Look every so many iterations; no more than these are
-            trained in vain. Defaults to 20, as the log here.
+        interval (int): Look after so many iterations at the latest; no more
+            than these are trained in vain. Defaults to 20, as the log here.
 
     Raises:
         NotFiniteError: Not here, but in training. It says where, which
@@ -109,8 +109,7 @@ class CheckFiniteHook(Hook):
         if (
             saves
             or self._num_new == self.interval
-            or self.every_n_inner_iters(batch_idx, self.interval)
-            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+            or is_logged(runner, batch_idx)
         ):
             self._look(runner, weights=saves)
 
