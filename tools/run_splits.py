@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_amp_argument, run_tool
+from mmmotionmae.cli.arguments import add_amp_argument, run_tool, seed
 from mmmotionmae.cli.splits import (
     SplitResult,
     call,
@@ -73,7 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--gpus', type=int, default=1, help='processes (default: %(default)s)'
     )
-    parser.add_argument('--seed', type=int, help='random seed of trainings')
+    parser.add_argument('--seed', type=seed, help='random seed of trainings')
     add_amp_argument(parser)
     parser.add_argument(
         '--auto-scale-lr',

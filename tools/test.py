@@ -73,6 +73,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         The metrics.
     """
     cfg = config_of(args)
+    test_options.check_test(cfg)
     test_options.set_checkpoint(cfg, args.checkpoint)
     test_options.set_visualization(
         cfg, args.show_dir, args.show, args.interval, args.wait_time

@@ -16,6 +16,7 @@ from mmmotionmae.cli.arguments import (
     add_common_arguments,
     config_of,
     run_tool,
+    seed,
 )
 from mmmotionmae.cli.data_errors import (
     explain_data_errors,
@@ -53,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='scale the learning rate with the effective batch size: '
         'processes x batch x repeats x accumulation',
     )
-    parser.add_argument('--seed', type=int, help='random seed')
+    parser.add_argument('--seed', type=seed, help='random seed')
     parser.add_argument(
         '--diff-rank-seed',
         action='store_true',

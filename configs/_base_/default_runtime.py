@@ -5,6 +5,8 @@ custom_imports = dict(imports=['mmmotionmae'], allow_failed_imports=False)
 
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
+    check_finite=dict(type='CheckFiniteHook'),
+    average_logs=dict(type='AverageLogsHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),

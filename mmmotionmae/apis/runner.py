@@ -2,15 +2,21 @@
 """From a config file to a runner, and the batches that it trains with."""
 
 import math
+import os
 import os.path as osp
+import tempfile
 from importlib import import_module
 from typing import Any
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..utils.arguments import argument_names, unknown_argument
 from ..utils.errors import UsageError
+
+MAX_SEED = 2**32 - 1  # of NumPy
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -36,8 +42,13 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             f'The config {path!r} cannot be read: '
             f'{type(error).__name__}: {error}'
         ) from error
-    if options:
-        cfg.merge_from_dict(options)
+    try:
+        cfg.merge_from_dict(options or {})
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise UsageError(
+            f'--cfg-options {" ".join(options or {})} does not fit the '
+            f'config: {error.args[0] if error.args else error}'
+        ) from error
     if cfg.get('work_dir') is None:
         name = osp.splitext(osp.basename(path))[0]
         cfg.work_dir = osp.join('work_dirs', name)
@@ -48,13 +59,46 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for.
 
     Raises:
-        UsageError: If the model is MMDetection's, and that is missing.
+        UsageError: If the seed is no seed, nothing can be written to the
+            work dir, ``CheckpointHook`` has an argument that nobody knows, or
+            the model is MMDetection's, and that is missing.
     """
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and not 0 <= seed <= MAX_SEED:
+        raise UsageError(
+            f'A seed (--seed, randomness.seed) is from 0 to {MAX_SEED}; it is '
+            f'{seed}.'
+        )
+    _check_work_dir(cfg.work_dir)
     if cfg.get('model', {}).get('_scope_') == 'mmdet':
         _check_detection()
     if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+    _check_checkpoint_hooks(runner)
+    return runner
+
+
+def _check_checkpoint_hooks(runner: Runner) -> None:
+    """They keep what they do not know for the first checkpoint."""
+    saving = argument_names(runner.save_checkpoint)
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            for name in hook.args.keys() - {*saving}:
+                raise UsageError(unknown_argument(type(hook), name))
+
+
+def _check_work_dir(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b'1')
+    except OSError as error:
+        raise UsageError(
+            f'Nothing can be written to the work dir {path!r} '
+            f'({error.strerror}). Choose another one (--work-dir).'
+        ) from error
 
 
 def _check_detection() -> None:

@@ -21,7 +21,12 @@ from torch.serialization import safe_globals
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
 from .files import read_safetensors
-from .strict import concerns, load_content, needed_parts
+from .strict import (
+    check_finite,
+    concerns,
+    load_content,
+    needed_parts,
+)
 
 # What official VideoMAE and MAE files hold beside tensors: the arguments of
 # the run. To rebuild these sets attributes, or joins a path, and no more.
@@ -194,6 +199,8 @@ def load_weights_strictly() -> None:
         revise_keys: list = [(r'^module\.', '')],
     ) -> dict:
         if strict or not concerns(model):
+            state = checkpoint.get('state_dict', checkpoint)
+            check_finite(model, state, _source_of(checkpoint))
             return load_to_model(
                 model, checkpoint, strict, logger, revise_keys
             )

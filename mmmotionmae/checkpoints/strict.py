@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..models.backbones import locate_encoder
 from ..utils.errors import CheckpointError
+from ..utils.finite import find_not_finite
 from ..utils.provenance import unwrap
 from .files import unwrap_tensors
 from .messages import explain_shapes, suggest_remedy
@@ -137,6 +138,7 @@ def load_strictly(
             explain_shapes(model, own, tensors, wrong, source, prefix)
         )
     weights = OrderedDict((name, tensors[name]) for name in shared)
+    check_finite(model, weights, source)
     if hasattr(tensors, '_metadata'):  # versions of layers
         vars(weights)['_metadata'] = tensors._metadata
     model.load_state_dict(weights, strict=False)
@@ -147,6 +149,28 @@ def load_strictly(
     if unused:
         text += f' Not used: {list_names(unused)}.'
     print_log(text, logger='current')
+
+
+def check_finite(
+    model: nn.Module, tensors: Mapping[str, Any], source: str
+) -> None:
+    """Refuse weights of a training that went wrong.
+
+    Args:
+        model: That they are for.
+        tensors: Under the names of the model.
+        source: File or folder, for the message.
+
+    Raises:
+        CheckpointError: If a tensor holds NaN, or a parameter infinity.
+    """
+    parameters = {name for name, _ in model.named_parameters()}
+    bad = find_not_finite(tensors, tensors.keys() - parameters)
+    if bad:
+        raise CheckpointError(
+            f'{source} holds NaN or infinity in {list_names(bad)}: the '
+            'training that wrote it went wrong. Take an earlier checkpoint.'
+        )
 
 
 def load_content(

@@ -63,8 +63,9 @@ def write_checkpoint(
     else:
         # Copies, so that a view does not drag along what it is a view of.
         tensors = {n: t.detach().cpu().clone() for n, t in raw.tensors.items()}
-        with complete_file(path) as temporary:
-            torch.save({ENTRIES[format]: tensors} | raw.settings, temporary)
+        # Opened here: a full disk is an OSError only then.
+        with complete_file(path) as temporary, temporary.open('wb') as file:
+            torch.save({ENTRIES[format]: tensors} | raw.settings, file)
     return path
 
 

@@ -2,6 +2,7 @@
 """Arguments that several tools take, and how a tool ends."""
 
 import argparse
+import logging
 import math
 import os
 import sys
@@ -9,11 +10,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
 
-from ..apis.runner import load_config
+from ..apis.runner import MAX_SEED, load_config
 from ..checkpoints import trust_checkpoints
 from ..compat import end_process, leave_process_group
-from ..utils.errors import MMMotionMAEError, UsageError, VideoError
+from ..utils.errors import (
+    MMMotionMAEError,
+    SharedError,
+    UsageError,
+    VideoError,
+)
+from .mistakes import explain_mistake
 
 # Arguments of `read_checkpoint`, and what they are.
 LOAD_OPTIONS = dict(
@@ -39,6 +47,34 @@ def int_from(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
 
     parse.__name__ = 'int'  # for argparse's message
     return parse
+
+
+seed = int_from(0, MAX_SEED)
+"""A ``type`` for argparse: a seed of NumPy."""
+
+
+class ConfigOptions(DictAction):
+    """``--cfg-options``: a line, not a traceback, where one is malformed."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Read ``key=value`` pairs."""
+        for text in values:
+            if '=' not in text[1:]:
+                raise argparse.ArgumentError(
+                    self, f'{text!r} is not of the form key=value'
+                )
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError) as error:
+            raise argparse.ArgumentError(
+                self, f'{" ".join(values)!r} cannot be read: {error}'
+            ) from error
 
 
 def positive(text: str) -> float:
@@ -77,7 +113,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='override settings of the config: key=value, '
         'key="[a,b]" or key=a,b; these come before all other flags',
     )
@@ -139,12 +175,25 @@ def run_tool(tool: Callable[[], object]) -> int:
     Returns:
         The exit code: 0, or 2 after a mistake.
     """
+    # A full disk is told once, not with a traceback for each line of a log.
+    logging.raiseExceptions = False
     try:
         tool()
     except VideoError:  # a defect: the message does not name the video
         raise
     except (FileNotFoundError, MMMotionMAEError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        shared = isinstance(error, SharedError)
+        if not shared or is_main_process():
+            print(f'error: {error}', file=sys.stderr)
+        # The launcher ends all others once one has ended: not too soon.
+        if shared and leave_process_group():
+            end_process(2)
+        return 2
+    except Exception as error:
+        line = explain_mistake(error)
+        if line is None:
+            raise
+        print(f'error: {line}', file=sys.stderr)
         return 2
     if leave_process_group():
         end_process()

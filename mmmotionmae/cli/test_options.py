@@ -16,6 +16,26 @@ from mmengine.runner import Runner
 from ..utils.errors import UsageError
 
 
+def check_test(cfg: Config) -> None:
+    """Make sure that there is something to test.
+
+    Raises:
+        UsageError: If not, as in a config of pre-training.
+    """
+    missing = [
+        name
+        for name in ('test_dataloader', 'test_cfg', 'test_evaluator')
+        if cfg.get(name) is None
+    ]
+    if missing:
+        raise UsageError(
+            f'The config has no {", no ".join(missing)}: there is nothing to '
+            'test. What a pre-training has learned is measured by fine-tuning '
+            'or probing it (configs/recognition, configs/probing), or by '
+            'tools/evaluate_features.py.'
+        )
+
+
 def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
     """Test the weights of this checkpoint.
 

@@ -57,7 +57,12 @@ def set_amp(cfg: Config, dtype: str) -> None:
         cfg.optim_wrapper.loss_scale = dict(enabled=False)
     else:
         cfg.optim_wrapper.dtype = 'float16'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        # Without scaling, or with a fixed one, small gradients become 0. A
+        # dict is dynamic scaling with numbers of its own.
+        own = cfg.optim_wrapper.get('loss_scale')
+        if not isinstance(own, dict) or not own.get('enabled', True):
+            cfg.optim_wrapper.pop('loss_scale', None)
+            cfg.optim_wrapper.loss_scale = 'dynamic'
 
 
 def set_auto_scale_lr(cfg: Config) -> None:

@@ -12,7 +12,7 @@ Two defects are avoided by the version ranges in ``setup.cfg`` alone:
 NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
 """
 
-from . import drawing, packages, running, saving
+from . import drawing, packages, running, saving, vision_transformers
 from .running import end_process, leave_process_group
 from .saving import to_plain
 
@@ -40,3 +40,5 @@ def apply() -> None:
     drawing.write_videos_without_moviepy()
     running.keep_spaces_in_options()
     running.score_in_float32()
+    vision_transformers.refuse_unknown_arguments()
+    vision_transformers.refuse_heads_that_do_not_divide()

@@ -4,6 +4,7 @@
 import os
 import os.path as osp
 import re
+from collections.abc import Sequence
 
 from ..utils.errors import AnnotationError
 from .readers import IMAGE_EXTENSIONS
@@ -174,6 +175,27 @@ def read_frame_list(
         dict(info, label=-1 if label is None else label)
         for _, _, info, label in videos
     ]
+
+
+def refuse_windows_paths(ann_file: str, paths: Sequence[str]) -> None:
+    """Make sure that a list was not written on Windows, for Windows.
+
+    Args:
+        ann_file: The list, for the message.
+        paths: Files or folders, complete.
+
+    Raises:
+        AnnotationError: If a path has backslashes and there is no such file,
+            where backslashes separate nothing.
+    """
+    if os.sep == '\\':
+        return
+    for path in paths:
+        if '\\' in path and not osp.lexists(path):
+            raise AnnotationError(
+                f'{ann_file} has paths of Windows, such as {path!r}: write / '
+                'for each backslash, relative to data_prefix.'
+            )
 
 
 def _lines(ann_file: str) -> list[tuple[int, str]]:

@@ -15,6 +15,7 @@ from .annotation import (
     find_videos,
     read_frame_list,
     read_video_list,
+    refuse_windows_paths,
 )
 from .bad_video_list import BadVideos
 
@@ -147,6 +148,13 @@ class RobustVideoDataset(BaseActionDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the list, or the folder."""
+        infos = self._list_videos()
+        if self.ann_file:
+            key = 'frame_dir' if self.raw_frames else 'filename'
+            refuse_windows_paths(self.ann_file, [info[key] for info in infos])
+        return infos
+
+    def _list_videos(self) -> list[dict]:
         prefix = self.data_prefix['img' if self.raw_frames else 'video']
         if self.raw_frames and self.ann_file:
             return [
@@ -220,7 +228,8 @@ class RobustVideoDataset(BaseActionDataset):
             return None, None
         try:
             with self.bad_videos.loading(name):
-                return self.prepare_data(idx), None
+                sample = self.prepare_data(idx)
+            return self._name_clips(sample, idx), None
         except Exception as error:
             failure = error
             reason = str(error).split('\n')[0]
@@ -247,6 +256,23 @@ class RobustVideoDataset(BaseActionDataset):
             self.check_share(self.bad_videos.read(), failure)
         return None, failure
 
+    def _name_clips(
+        self, sample: dict | list[dict], idx: int
+    ) -> dict | list[dict]:
+        """Let data samples say, in training, which clip each is."""
+        source = 'frame_dir' if self.raw_frames else 'filename'
+        name: dict[str, Any] = {
+            source: self.name_of(idx),
+            'sample_idx': int(idx),
+        }
+        if hasattr(idx, 'seed'):
+            name['sample_seed'] = idx.seed
+        for clip in sample if isinstance(sample, list) else [sample]:
+            packed = clip.get('data_samples')
+            if not self.test_mode and hasattr(packed, 'set_metainfo'):
+                packed.set_metainfo(name)
+        return sample
+
     def check_share(
         self, bad: dict[str, str], cause: Exception | None = None
     ) -> None:
@@ -269,7 +295,8 @@ class RobustVideoDataset(BaseActionDataset):
 
     def _stand_in(self, idx: int) -> dict:
         """The next video that can be loaded, marked as no result."""
-        for step in range(1, min(len(self), self.max_refetch + 1)):
+        steps = range(1, min(len(self), self.max_refetch + 1))
+        for step in steps:
             try:
                 info = self.get_data_info((idx + step) % len(self))
                 sample = _run(self.pipeline.transforms, info)
@@ -277,8 +304,10 @@ class RobustVideoDataset(BaseActionDataset):
                 continue  # reported when its own turn comes
             sample['data_samples'].set_metainfo(dict(left_out=True))
             return sample
-        raise RuntimeError(
-            f'{self._last_failure}, and nothing after it can be loaded either'
+        raise TooManyBadVideosError(
+            f'{self._last_failure}, nor can any of the {len(steps)} videos '
+            'after it, so there is nothing to evaluate. Is data_prefix the '
+            f'folder to which the paths in {self.ann_file!r} are relative?'
         )
 
 

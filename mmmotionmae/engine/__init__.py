@@ -1,6 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .hooks import (
+    AverageLogsHook,
     BadVideosHook,
+    CheckFiniteHook,
     CompileBlocksHook,
     DeferredRuntimeInfoHook,
     ExportBackboneHook,
@@ -13,7 +15,9 @@ from .samplers import RemainingSampler, SeededSampler
 
 __all__ = [
     'AmpTestLoop',
+    'AverageLogsHook',
     'BadVideosHook',
+    'CheckFiniteHook',
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',

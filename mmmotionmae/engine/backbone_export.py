@@ -78,8 +78,9 @@ def write_backbone(
     if path.suffix == '.safetensors':
         write_safetensors(tensors, path, dict(meta=card))
     else:
-        with complete_file(path) as temporary:
-            torch.save(dict(state_dict=tensors, meta=card), temporary)
+        # Opened here: a full disk is an OSError only then.
+        with complete_file(path) as temporary, temporary.open('wb') as file:
+            torch.save(dict(state_dict=tensors, meta=card), file)
     write_json(beside, card)
     return renamed
 

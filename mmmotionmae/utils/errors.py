@@ -44,3 +44,11 @@ class AnnotationError(MMMotionMAEError, ValueError):
 
 class TooManyBadVideosError(MMMotionMAEError, RuntimeError):
     """So many videos are bad that something else must be wrong."""
+
+
+class SharedError(MMMotionMAEError):
+    """All processes of a run raise this together, with the same message."""
+
+
+class NotFiniteError(SharedError, FloatingPointError):
+    """Training has come to NaN or infinity."""

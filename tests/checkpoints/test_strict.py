@@ -2,6 +2,7 @@
 """Nothing is loaded by half, whatever the way."""
 
 import copy
+import math
 import re
 import uuid
 
@@ -154,6 +155,13 @@ def drop(state, *names):
     return {k: v for k, v in state.items() if k not in names}
 
 
+def poison(state, name, value):
+    """The state with one value of a tensor replaced."""
+    tensor = state[name].clone()
+    tensor.view(-1)[-1] = value
+    return state | {name: tensor}
+
+
 def as_official(state):
     """The names of an official VideoMAE file."""
     state = {k: v for k, v in state.items() if k.startswith('backbone.')}
@@ -202,6 +210,18 @@ BAD = {
     'wider': (
         lambda s: s | {'backbone.blocks.0.norm1.weight': torch.zeros(33)},
         r'shape \(33,\), the model asks for \(32,\)',
+    ),
+    'nan': (
+        lambda s: poison(s, 'backbone.blocks.0.norm1.bias', math.nan),
+        r'NaN or .* 1 tensor \(backbone\.blocks\.0\.norm1\.bias\).*earlier',
+    ),
+    'infinite': (
+        lambda s: poison(s, 'backbone.blocks.1.attn.v_bias', -math.inf),
+        r'NaN or infinity in 1 tensor \(backbone\.blocks\.1\.attn\.v_bias\)',
+    ),
+    'nan_in_a_buffer': (
+        lambda s: poison(s, 'backbone.pos_embed', math.nan),
+        r'NaN or infinity in 1 tensor \(backbone\.pos_embed\)',
     ),
     'other_frames': (
         lambda s: s | {'backbone.pos_embed': torch.zeros(1, 128, 32)},
@@ -405,3 +425,21 @@ def test_safetensors(load, tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match='readable safetensors'):
         load(recognizer(), str(path), tmp_path)
+
+
+def test_other_models_are_not_loaded_with_nan_either(tmp_path):
+    """Infinity may be what a buffer of theirs, such as a mask, is for."""
+    model = torch.nn.BatchNorm1d(3)
+    for name, value, is_refused in (
+        ('weight', math.nan, True),
+        ('weight', math.inf, True),
+        ('running_var', math.nan, True),
+        ('running_var', math.inf, False),
+    ):
+        state = poison(model.state_dict(), name, value)
+        path = save(state, tmp_path / 'a.pth')
+        if is_refused:
+            with pytest.raises(CheckpointError, match=rf'a\.pth.*{name}'):
+                load_checkpoint(torch.nn.BatchNorm1d(3), path)
+        else:
+            load_checkpoint(torch.nn.BatchNorm1d(3), path)

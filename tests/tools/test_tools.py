@@ -1,6 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """`tools/train.py`, `tools/test.py` and the scripts that start them."""
 
+import errno
 import importlib.util
 import os
 import pickle
@@ -13,10 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 from mmaction.visualization import ActionVisualizer
+from mmengine.config import Config
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis import runner as launch
+from mmmotionmae.cli.train_options import set_amp
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
@@ -285,6 +289,34 @@ def test_amp_settings(config_of, monkeypatch):
         )
 
 
+@pytest.mark.parametrize(
+    'schedule',
+    sorted(
+        path.stem for path in (ROOT / 'configs/_base_/schedules').iterdir()
+    ),
+)
+@pytest.mark.parametrize(
+    'own,expected',
+    [
+        (None, 'dynamic'),
+        (dict(enabled=False), 'dynamic'),
+        (512.0, 'dynamic'),
+        (dict(init_scale=512.0), dict(init_scale=512.0)),
+    ],
+)
+def test_fp16_always_scales_losses(monkeypatch, schedule, own, expected):
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cuda')
+    path = ROOT / f'configs/_base_/schedules/{schedule}.py'
+    cfg = Config.fromfile(path)
+    if own is not None:
+        cfg.optim_wrapper.pop('loss_scale', None)
+        cfg.optim_wrapper.loss_scale = own
+    set_amp(cfg, 'fp16')
+    wrapper = cfg.optim_wrapper
+    assert wrapper.type == 'AmpOptimWrapper' and wrapper.dtype == 'float16'
+    assert wrapper.loss_scale == expected
+
+
 def test_work_dir_of_flag_then_config_then_name(config_of):
     cfg = config_of(train, PRETRAIN)
     assert cfg.work_dir == os.path.join('work_dirs', PRETRAIN.stem)
@@ -383,6 +415,134 @@ def test_unreadable_config(monkeypatch, assert_one_error, text):
 def test_missing_checkpoint(monkeypatch, assert_one_error, tool, argv):
     code = main(tool, monkeypatch, *argv)
     assert_one_error(code, 'missing.pth')
+
+
+@pytest.mark.parametrize(
+    'options,parts',
+    [
+        (['foo'], ["'foo' is not of the form key=value"]),
+        (['=1'], ["'=1' is not of the form key=value"]),
+        (['a=[1,2'], ["'a=[1,2' cannot be read"]),
+    ],
+)
+@pytest.mark.parametrize('tool', [TRAIN, TEST])
+def test_options_that_are_none(monkeypatch, capfd, tool, options, parts):
+    with pytest.raises(SystemExit) as end:
+        main(tool, monkeypatch, PRETRAIN, '--cfg-options', *options)
+    assert end.value.code == 2
+    *_, line = capfd.readouterr().err.strip().split('\n')
+    assert 'error: argument --cfg-options: ' in line
+    for part in parts:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    'option',
+    ['train_dataloader.dataset.pipeline.99.x=1', 'default_scope.x=1'],
+)
+def test_options_that_do_not_fit(monkeypatch, assert_one_error, option):
+    code = main(TRAIN, monkeypatch, PRETRAIN, '--cfg-options', option)
+    key = option.removesuffix('=1')
+    assert_one_error(code, f'--cfg-options {key} does not fit the config')
+
+
+@pytest.mark.parametrize('seed', ['-1', str(2**32), 'x'])
+def test_seeds_that_are_none(monkeypatch, capfd, seed):
+    with pytest.raises(SystemExit) as end:
+        main(TRAIN, monkeypatch, PRETRAIN, '--seed', seed)
+    assert end.value.code == 2
+    assert 'argument --seed: ' in capfd.readouterr().err.split('\n')[-2]
+
+
+@pytest.mark.parametrize('tool', [TRAIN, TEST])
+def test_seed_of_the_config_that_is_none(monkeypatch, assert_one_error, tool):
+    argv = [FINETUNE, *(['none'] if tool is TEST else [])]
+    option = ['--cfg-options', 'randomness.seed=-1']
+    code = main(tool, monkeypatch, *argv, *option)
+    assert_one_error(code, 'randomness.seed) is from 0 to 4294967295', '-1')
+
+
+@pytest.mark.parametrize('work_dir', ['file', 'file/below', '/proc/new'])
+@pytest.mark.parametrize('tool', [TRAIN, TEST])
+def test_work_dir_that_cannot_be(
+    monkeypatch, assert_one_error, tool, work_dir
+):
+    Path('file').touch()
+    argv = [FINETUNE, *(['none'] if tool is TEST else [])]
+    code = main(tool, monkeypatch, *argv, '--work-dir', work_dir)
+    assert_one_error(
+        code,
+        f'Nothing can be written to the work dir {work_dir!r}',
+        '(--work-dir)',
+    )
+
+
+def test_work_dir_without_permission(monkeypatch, assert_one_error):
+    """As of a disk that is mounted for reading; nobody forbids root."""
+
+    def refuse(**kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), kwargs['dir'])
+
+    monkeypatch.setattr('tempfile.TemporaryFile', refuse)
+    code = main(TRAIN, monkeypatch, PRETRAIN, '--work-dir', 'run')
+    assert_one_error(code, "work dir 'run' (Read-only file system)")
+
+
+def test_testing_a_pretraining(monkeypatch, assert_one_error):
+    code = main(TEST, monkeypatch, PRETRAIN, 'none')
+    assert_one_error(
+        code,
+        'The config has no test_dataloader, no test_cfg, no test_evaluator',
+        'tools/evaluate_features.py',
+    )
+
+
+def test_full_disk(monkeypatch, assert_one_error):
+    put = LocalBackend.put
+
+    def full(self, obj, filepath, *args, **kwargs):
+        if str(filepath).endswith('epoch_2.pth'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filepath)
+        put(self, obj, filepath, *args, **kwargs)
+
+    monkeypatch.setattr(LocalBackend, 'put', full)
+    options = small('train_cfg.max_epochs=2')
+    options += ['default_hooks.checkpoint.interval=1', 'log_level=ERROR']
+    argv = [PRETRAIN, '--work-dir', 'run', '--no-validate', *options]
+    code = main(TRAIN, monkeypatch, *argv)
+    assert_one_error(
+        code,
+        f'The disk is full: {Path("run/epoch_2.pth").absolute()} could not',
+    )
+    assert Path('run/epoch_1.pth').is_file()
+
+
+def test_test_without_one_video(monkeypatch, assert_one_error):
+    Path('list.txt').write_text(''.join(f'{i}.mp4 0\n' for i in range(9)))
+    options = [
+        'test_dataloader.dataset.ann_file=list.txt',
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+        f'experiment_name={uuid.uuid4().hex}',
+    ]
+    argv = [FINETUNE, 'none', '--cfg-options', *options]
+    code = main(TEST, monkeypatch, *argv)
+    assert_one_error(
+        code, 'there is no such file, nor can any of the 8 videos', 'list.txt'
+    )
+
+
+def test_misspelt_argument_of_the_checkpoint_hook(
+    monkeypatch, assert_one_error
+):
+    """Found at the start, not at the first checkpoint."""
+    option = 'default_hooks.checkpoint.max_keep_ckpt=1'
+    code = main(TRAIN, monkeypatch, PRETRAIN, '--cfg-options', option)
+    assert_one_error(
+        code,
+        "CheckpointHook has no argument 'max_keep_ckpt'; did you mean "
+        'max_keep_ckpts?',
+    )
 
 
 def test_fewer_videos_than_a_batch(monkeypatch, assert_one_error):

@@ -8,12 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmmotionmae  # noqa: F401  (registers everything)
 from mmmotionmae.apis import load_config
 from mmmotionmae.apis.cost import describe, text
 from mmmotionmae.cli.arguments import (
+    ConfigOptions,
     int_from,
     positive,
     refuse_old_files,
@@ -51,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='override settings of the config, as for tools/train.py',
     )
     return parser.parse_args(argv)

@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmmotionmae.apis import load_config
-from mmmotionmae.cli.arguments import int_from, positive, refuse_old_files
+from mmmotionmae.cli.arguments import (
+    ConfigOptions,
+    int_from,
+    positive,
+    refuse_old_files,
+)
 
 from .clips import Source
 from .common import (
@@ -69,7 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='override settings of the config: key=value',
     )
     add(

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from mmmotionmae.cli.arguments import seed
 from mmmotionmae.datasets.moving_shapes import (
     DIRECTIONS,
     MOTIONS,
@@ -45,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--frames', type=int, default=12, help='frames per video'
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed, default=0)
     parser.add_argument(
         '--motions',
         nargs='+',

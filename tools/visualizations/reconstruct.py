@@ -17,6 +17,7 @@ from mmmotionmae.cli.arguments import (
     int_from,
     load_options_of,
     run_tool,
+    seed,
 )
 from mmmotionmae.datasets.readers import READERS
 from mmmotionmae.models.targets import STATISTICS
@@ -78,7 +79,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--seed',
-        type=int_from(0, 2**32 - 1),
+        type=seed,
         default=0,
         help='of the masks (default: %(default)s)',
     )

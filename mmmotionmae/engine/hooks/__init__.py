@@ -1,5 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .average_logs_hook import AverageLogsHook
 from .bad_videos_hook import BadVideosHook
+from .check_finite_hook import CheckFiniteHook
 from .compile_blocks_hook import CompileBlocksHook
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .export_backbone_hook import ExportBackboneHook
@@ -8,7 +10,9 @@ from .sequence_results_hook import SequenceResultsHook
 from .sequence_visualization_hook import SequenceVisualizationHook
 
 __all__ = [
+    'AverageLogsHook',
     'BadVideosHook',
+    'CheckFiniteHook',
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',

@@ -80,19 +80,13 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def __init__(self, max_pending: int = 1000) -> None:
         self.max_pending = max_pending
-        self._log_intervals: list[int] = []
         self.pending: list[tuple[list[HistoryBuffer], Tensor]] = []
         """Records that are still on the device: histories, values."""
 
     def before_train(self, runner: Runner) -> None:
         """Update the training state; take over the gradient norm."""
         super().before_train(runner)
-        self._log_intervals = [
-            hook.interval
-            for hook in runner.hooks
-            if isinstance(hook, LoggerHook)
-        ]
-        for wrapper in _single_wrappers(runner.optim_wrapper):
+        for wrapper in single_wrappers(runner.optim_wrapper):
             self._defer_grad_norm(wrapper)
 
     def after_train_iter(
@@ -110,10 +104,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             )
         # `LoggerHook` would find the values by itself. But the timer comes
         # before it: the wait would count as time that the next batch took.
-        if self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
-            self.every_n_inner_iters(batch_idx, interval)
-            for interval in self._log_intervals
-        ):
+        if is_logged(runner, batch_idx):
             self.deliver()
 
     def after_train(self, runner: Runner) -> None:
@@ -172,12 +163,27 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         wrapper.clip_func = clip_func
 
 
-def _single_wrappers(
+def is_logged(runner: Runner, batch_idx: int) -> bool:
+    """Tell whether ``LoggerHook`` logs an iteration, or may do so.
+
+    Args:
+        runner: Of a training.
+        batch_idx: Number of the iteration in its epoch, from 0.
+    """
+    return batch_idx + 1 == len(runner.train_dataloader) or any(
+        hook.every_n_inner_iters(batch_idx, hook.interval)
+        for hook in runner.hooks
+        if isinstance(hook, LoggerHook)
+    )
+
+
+def single_wrappers(
     wrapper: OptimWrapper | OptimWrapperDict,
 ) -> Iterator[OptimWrapper]:
+    """The wrappers, one for each optimiser, in a wrapper of several."""
     if isinstance(wrapper, OptimWrapperDict):
         yield from chain.from_iterable(
-            map(_single_wrappers, wrapper.optim_wrappers.values())
+            map(single_wrappers, wrapper.optim_wrappers.values())
         )
     else:
         yield wrapper

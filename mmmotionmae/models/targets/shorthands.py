@@ -15,6 +15,7 @@ from typing import Any
 from mmaction.registry import MODELS
 from torch import nn
 
+from ...utils.arguments import suggest
 from ...utils.errors import UsageError, UsageTypeError
 from .base import ReconstructionTarget
 
@@ -168,8 +169,9 @@ def as_targets(
         known = SHORTHANDS[part] if targets is None else ()
         for key in config:
             if key not in known:
+                near = suggest(key, SHORTHANDS[part]) or '.'
                 raise UsageTypeError(
-                    f'The {part} got an unexpected argument {key!r}.'
+                    f'The {part} got an unexpected argument {key!r}{near}'
                 )
     if targets is None:
         return build_targets(resolve_targets(**parts), **size)
