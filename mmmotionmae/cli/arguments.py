@@ -13,7 +13,12 @@ from mmengine.config import Config, DictAction
 from ..apis.runner import load_config
 from ..checkpoints import trust_checkpoints
 from ..compat import end_process, leave_process_group
-from ..utils.errors import MMMotionMAEError, UsageError, VideoError
+from ..utils.errors import (
+    MMMotionMAEError,
+    Preemption,
+    UsageError,
+    VideoError,
+)
 
 # Arguments of `read_checkpoint`, and what they are.
 LOAD_OPTIONS = dict(
@@ -137,18 +142,22 @@ def run_tool(tool: Callable[[], object]) -> int:
     """Run a tool and turn a user's mistakes into one line.
 
     Returns:
-        The exit code: 0, or 2 after a mistake.
+        The exit code: 0, 2 after a mistake, or 85 if the run was asked to end
+        and can go on.
     """
+    code = 0
     try:
         tool()
+    except Preemption as end:
+        code = int(str(end.code))
     except VideoError:  # a defect: the message does not name the video
         raise
     except (FileNotFoundError, MMMotionMAEError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if leave_process_group():
-        end_process()
-    return 0
+        end_process(code)
+    return code
 
 
 def add_job_arguments(

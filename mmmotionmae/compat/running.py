@@ -208,8 +208,8 @@ def leave_process_group() -> bool:
     return True
 
 
-def end_process() -> NoReturn:
-    """End with exit code 0, without taking the interpreter down.
+def end_process(code: int = 0) -> NoReturn:
+    """End with an exit code, without taking the interpreter down.
 
     Once in some ten runs, a process that has left a gloo group of torch 2.13
     still aborts ("terminate called without an active exception") after the
@@ -221,4 +221,4 @@ def end_process() -> NoReturn:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)

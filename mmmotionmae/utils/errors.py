@@ -44,3 +44,11 @@ class AnnotationError(MMMotionMAEError, ValueError):
 
 class TooManyBadVideosError(MMMotionMAEError, RuntimeError):
     """So many videos are bad that something else must be wrong."""
+
+
+PREEMPTED = 85
+"""Exit code of a run that was asked to end, and can go on."""
+
+
+class Preemption(SystemExit):  # noqa: N818  (no error)
+    """A run has saved itself and ends because it was asked to."""
