@@ -37,9 +37,13 @@ class SkippingBatchSampler(Sampler):
         return current
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate over what is left, then and later over all."""
+        """Iterate over what is left, and later over all.
+
+        A generator: PyTorch makes two iterators for its processes, and takes
+        batches of the second only.
+        """
         done, self.done = self.done, 0
-        return islice(iter(self.inner), done, None)
+        yield from islice(iter(self.inner), done, None)
 
     def __len__(self) -> int:
         """Number of all batches."""
