@@ -35,6 +35,7 @@ from mmmotionmae.cli.splits import (
     reason_of_failure,
     write_report,
 )
+from mmmotionmae.utils.run_folder import holds_run
 
 TOOLS = Path(__file__).resolve().parent
 CHECKPOINT_OPTION = 'model.backbone.init_cfg.checkpoint'
@@ -226,7 +227,7 @@ def run_step(
         command += [] if args.seed is None else ['--seed', str(args.seed)]
         command += ['--amp', args.amp] if args.amp else []
         command += ['--auto-scale-lr'] if args.auto_scale_lr else []
-        if (work_dir / 'last_checkpoint').exists():
+        if holds_run(work_dir):
             command.append('--resume')
     command += ['--cfg-options', *options] if options else []
 

@@ -13,6 +13,9 @@ default_hooks = dict(
     # MMEngine removes an old checkpoint before it writes the new one, so one
     # alone would not be safe.
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    timed_checkpoint=dict(type='TimedCheckpointHook', minutes=30),
+    preemption=dict(type='PreemptionHook'),
+    resume=dict(type='ResumeHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     seed=dict(type='SeedIterHook'),
     bad_videos=dict(type='BadVideosHook'),
@@ -23,7 +26,9 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds that a process waits for the others: one that hangs ends the run.
+    # Longer than the main process takes to write a checkpoint.
+    dist_cfg=dict(backend='nccl', timeout=600),
 )
 
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
@@ -32,4 +37,6 @@ visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None
 resume = False
+# With --resume: whose learning rate, weight decay, ...: 'checkpoint', 'config'.
+resume_optimizer = 'checkpoint'
 randomness = dict(seed=0)

@@ -90,7 +90,7 @@ test_evaluator = val_evaluator
 
 max_epochs = 15
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs
+    type='ResumableEpochLoop', max_epochs=max_epochs, val_interval=max_epochs
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -97,7 +97,7 @@ test_evaluator = dict(type='AccReportMetric')
 
 max_epochs = 40
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10
+    type='ResumableEpochLoop', max_epochs=max_epochs, val_interval=10
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -132,7 +132,11 @@ def _batch_factors(cfg: Config) -> tuple[int, int, int]:
 
 
 def describe_batch(cfg: Config, world_size: int) -> str:
-    """The effective batch size and the learning rate, for the log."""
+    """The effective batch size and the learning rate, for the log.
+
+    Without the latter for a run that is resumed: :class:`ResumeHook` logs
+    what the optimiser has.
+    """
     batch_size, repeats, accumulated = _batch_factors(cfg)
     clips = world_size * batch_size * repeats * accumulated
     text = (
@@ -141,7 +145,7 @@ def describe_batch(cfg: Config, world_size: int) -> str:
         'accumulated batches.'
     )
     lr = cfg.optim_wrapper.get('optimizer', {}).get('lr')
-    if lr is None:
+    if lr is None or cfg.get('resume'):
         return text
     scaling = cfg.get('auto_scale_lr') or {}
     if not scaling.get('enable'):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..utils.errors import CheckpointError
 from ..utils.files import complete_file
+from ..utils.run_folder import LAST, last_checkpoint
 from .formats import FORMATS, recognise
 from .specs import Checkpoint, Hints, RawCheckpoint
 
@@ -220,13 +221,12 @@ def _read_file(path: Path) -> RawCheckpoint:
 
 
 def _read_folder(folder: Path) -> RawCheckpoint:
-    last = folder / 'last_checkpoint'
+    last = folder / LAST
     if last.is_file() and not (folder / 'config.json').is_file():
-        path = Path(last.read_text().strip())
-        # It names the file as seen from where the training was started.
-        path = path if path.is_file() else folder / path.name
-        if not path.is_file():
-            raise CheckpointError(f'{last} names {path}, which is missing.')
+        path = last_checkpoint(folder)
+        if path is None:
+            name = last.read_text().strip()
+            raise CheckpointError(f'{last} names {name!r}, which is missing.')
         return read_raw(path)
     for name in ('model.safetensors', 'pytorch_model.bin'):
         index = folder / f'{name}.index.json'

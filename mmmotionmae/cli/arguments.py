@@ -17,6 +17,7 @@ from ..checkpoints import trust_checkpoints
 from ..compat import end_process, leave_process_group
 from ..utils.errors import (
     MMMotionMAEError,
+    Preemption,
     SharedError,
     UsageError,
     VideoError,
@@ -173,12 +174,16 @@ def run_tool(tool: Callable[[], object]) -> int:
     """Run a tool and turn a user's mistakes into one line.
 
     Returns:
-        The exit code: 0, or 2 after a mistake.
+        The exit code: 0, 2 after a mistake, or 85 if the run was asked to end
+        and can go on.
     """
     # A full disk is told once, not with a traceback for each line of a log.
     logging.raiseExceptions = False
+    code = 0
     try:
         tool()
+    except Preemption as end:
+        code = int(str(end.code))
     except VideoError:  # a defect: the message does not name the video
         raise
     except (FileNotFoundError, MMMotionMAEError) as error:
@@ -196,8 +201,8 @@ def run_tool(tool: Callable[[], object]) -> int:
         print(f'error: {line}', file=sys.stderr)
         return 2
     if leave_process_group():
-        end_process()
-    return 0
+        end_process(code)
+    return code
 
 
 def add_job_arguments(

@@ -12,10 +12,12 @@ the work dir's last one, ``compat/saving.py``; all weights or an error,
 """
 
 import os.path as osp
+from pathlib import Path
 
 from mmengine.config import Config
 
 from ..utils.errors import UsageError
+from ..utils.run_folder import holds_run
 
 
 def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
@@ -33,8 +35,8 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
             resume from is missing.
     """
     if resume is None:
-        last = osp.join(cfg.work_dir, 'last_checkpoint')
-        if osp.exists(last) and not (overwrite or cfg.get('resume')):
+        allowed = overwrite or cfg.get('resume')
+        if not allowed and holds_run(Path(cfg.work_dir)):
             raise UsageError(
                 f'{cfg.work_dir!r} holds the checkpoints of an earlier run. '
                 'Go on with it (--resume), choose another --work-dir, or '

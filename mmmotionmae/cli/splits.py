@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..apis.runner import load_config
+from ..utils import run_folder
 from ..utils.errors import UsageError
 from ..utils.files import complete_file, write_json
 from ..utils.provenance import as_read, find_differences, hash_file
@@ -256,10 +257,10 @@ def last_checkpoint(work_dir: Path) -> Path:
     Raises:
         FileNotFoundError: If it has written none.
     """
-    name = work_dir / 'last_checkpoint'
-    if not name.is_file():
+    path = run_folder.last_checkpoint(work_dir)
+    if path is None:
         raise FileNotFoundError(f'{work_dir} has no checkpoint of a training.')
-    return Path(os.path.relpath(name.read_text()))
+    return Path(os.path.relpath(path))
 
 
 def last_metrics(work_dir: Path) -> dict[str, Any]:

@@ -12,7 +12,14 @@ Two defects are avoided by the version ranges in ``setup.cfg`` alone:
 NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
 """
 
-from . import drawing, packages, running, saving, vision_transformers
+from . import (
+    drawing,
+    packages,
+    resuming,
+    running,
+    saving,
+    vision_transformers,
+)
 from .running import end_process, leave_process_group
 from .saving import to_plain
 
@@ -31,6 +38,8 @@ def apply() -> None:
     packages.do_without_pkg_resources()
     saving.save_plain_checkpoints()
     saving.write_files_atomically()
+    resuming.find_checkpoints_of_the_work_dir()
+    resuming.note_names_of_checkpoints()
     running.allow_amp_on_cpu()
     running.allow_launchers_on_cpu()
     running.allow_ddp_on_cpu()

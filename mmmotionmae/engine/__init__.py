@@ -6,12 +6,20 @@ from .hooks import (
     CompileBlocksHook,
     DeferredRuntimeInfoHook,
     ExportBackboneHook,
+    PreemptionHook,
+    ResumeHook,
     SeedIterHook,
     SequenceResultsHook,
     SequenceVisualizationHook,
+    TimedCheckpointHook,
 )
-from .loops import AmpTestLoop, ResumableTestLoop
-from .samplers import RemainingSampler, SeededSampler
+from .loops import (
+    AmpTestLoop,
+    ResumableEpochLoop,
+    ResumableIterLoop,
+    ResumableTestLoop,
+)
+from .samplers import RemainingSampler, SeededSampler, SkippingBatchSampler
 
 __all__ = [
     'AmpTestLoop',
@@ -21,10 +29,16 @@ __all__ = [
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',
+    'PreemptionHook',
     'RemainingSampler',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
     'ResumableTestLoop',
+    'ResumeHook',
     'SeedIterHook',
     'SequenceResultsHook',
     'SequenceVisualizationHook',
     'SeededSampler',
+    'SkippingBatchSampler',
+    'TimedCheckpointHook',
 ]

@@ -52,3 +52,11 @@ class SharedError(MMMotionMAEError):
 
 class NotFiniteError(SharedError, FloatingPointError):
     """Training has come to NaN or infinity."""
+
+
+PREEMPTED = 85
+"""Exit code of a run that was asked to end, and can go on."""
+
+
+class Preemption(SystemExit):  # noqa: N818  (no error)
+    """A run has saved itself and ends because it was asked to."""

@@ -1,149 +1,27 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """A resumed run is, bit for bit, the run that was not interrupted."""
 
-import importlib.util
 import pickle
 import random
-import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.resumed_runs import (
+    FINETUNE,
+    PRETRAIN,
+    Interruption,
+    Recorder,
+    differences,
+    state_of,
+)
 from mmaction.registry import DATA_SAMPLERS, HOOKS, TRANSFORMS
-from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
 from mmmotionmae.engine import SeededSampler
 from mmmotionmae.engine.hooks import SeedIterHook
 from mmmotionmae.utils.seeding import SampleIndex
-
-ROOT = Path(__file__).parents[2]
-DEMO = ROOT / 'configs/demo'
-PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
-FINETUNE = DEMO / 'vit-tiny-p8_scratch_1xb32-8x1x1-15e_moving-shapes.py'
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(
-        f'{name}_tool', ROOT / 'tools' / f'{name}.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TRAIN = load_tool('train')
-
-
-class Interruption(Hook):
-    """Ends the run in the middle of an epoch, as Ctrl-C does."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def after_train_iter(self, runner, batch_idx, **kwargs):
-        if runner.epoch == self.epoch and batch_idx == 1:
-            raise KeyboardInterrupt
-
-
-class Keeper(Hook):
-    """Keeps the runner, also if `train` raises."""
-
-    runner = None
-
-    def before_train(self, runner):
-        self.runner = runner
-
-
-class Recorder(Hook):
-    """Keeps what the model was given, and what came of it."""
-
-    def __init__(self):
-        self.batches, self.losses = [], []
-
-    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
-        self.batches.append((runner.epoch, data_batch))
-        self.losses.append(float(outputs['loss']))
-
-    def of_epoch(self, epoch):
-        """Video -> its mask in this epoch."""
-        return {
-            Path(sample.metainfo['filename']).name: sample.mask
-            for e, batch in self.batches
-            if e == epoch
-            for sample in batch['data_samples']
-        }
-
-
-@pytest.fixture
-def train(tmp_path, monkeypatch, shapes_dir):
-    monkeypatch.setenv('DEMO_DATA', str(shapes_dir))
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.chdir(tmp_path)
-
-    def run(
-        config, work_dir, *flags, epochs=2, hooks=(), workers=0, options=()
-    ):
-        options = [
-            *options,
-            # Runs of the same second would share one message hub.
-            f'experiment_name={uuid.uuid4().hex}',
-            f'train_cfg.max_epochs={epochs}',
-            'train_dataloader.batch_size=4',
-            'default_hooks.checkpoint.interval=1',
-            'default_hooks.checkpoint.save_optimizer=True',
-            'log_level=ERROR',
-        ]
-        if workers:
-            options += [
-                f'train_dataloader.num_workers={workers}',
-                'train_dataloader.persistent_workers=True',
-            ]
-        argv = [str(config), '--work-dir', work_dir, '--no-validate', *flags]
-        argv += ['--cfg-options', *options]
-        keeper = Keeper()
-        try:
-            return TRAIN.train(TRAIN.parse_args(argv), [keeper, *hooks])
-        finally:  # left to the garbage collector, that takes 5 s a worker
-            iterator = keeper.runner.train_dataloader._iterator
-            if iterator is not None:
-                iterator._shutdown_workers()
-
-    return run
-
-
-def state_of(runner):
-    """Everything that training changes, as one flat dict."""
-    flat = {}
-
-    def walk(path, value):
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(f'{path}.{key}', item)
-        elif isinstance(value, (list, tuple)):
-            walk(path, dict(enumerate(value)))
-        else:
-            flat[path] = value
-
-    walk('model', runner.model.state_dict())
-    walk('optimizer', runner.optim_wrapper.state_dict())
-    walk('schedulers', [s.state_dict() for s in runner.param_schedulers])
-    walk('lr', runner.optim_wrapper.get_lr())
-    return flat
-
-
-def differences(one, other):
-    assert one.keys() == other.keys()
-    return [
-        name
-        for name, value in one.items()
-        if not (
-            torch.equal(value, other[name])
-            if isinstance(value, torch.Tensor)
-            else value == other[name]
-        )
-    ]
 
 
 @pytest.mark.parametrize(
@@ -164,8 +42,7 @@ def test_resumed_run_equals_the_uninterrupted_one(train, config, workers):
             workers=workers,
             hooks=[Interruption(epoch=1)],
         )
-    last = Path('stopped/last_checkpoint').read_text()
-    assert last.endswith('epoch_1.pth')
+    assert Path('stopped/last_checkpoint').read_text() == 'epoch_1.pth'
 
     recorder = Recorder()
     resumed = train(

@@ -7,7 +7,7 @@ cosine (none on biases and norms), gradients clipped to norm 1. Mixed precision
 is bfloat16 instead of float16.
 """
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=5)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=20, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

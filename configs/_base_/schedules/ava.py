@@ -6,7 +6,7 @@ rate and its layer decay.
 """
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=20, val_begin=1, val_interval=1
+    type='ResumableEpochLoop', max_epochs=20, val_begin=1, val_interval=1
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

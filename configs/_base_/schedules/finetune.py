@@ -9,7 +9,7 @@ A config that takes this says how long, for how large a batch, and how fast:
 `eta_min_ratio` of the cosine, and `base_batch_size`.
 """
 
-train_cfg = dict(type='EpochBasedTrainLoop', val_interval=5)
+train_cfg = dict(type='ResumableEpochLoop', val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

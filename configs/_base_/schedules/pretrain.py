@@ -14,7 +14,7 @@ size or learning rate.
 
 warmup_epochs = 40
 batch_size, base_lr, min_lr = 2048, 1.5e-4, 1e-5
-train_cfg = dict(type='EpochBasedTrainLoop')
+train_cfg = dict(type='ResumableEpochLoop')
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='bfloat16',

@@ -5,9 +5,12 @@ from .check_finite_hook import CheckFiniteHook
 from .compile_blocks_hook import CompileBlocksHook
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .export_backbone_hook import ExportBackboneHook
+from .preemption_hook import PreemptionHook
+from .resume_hook import ResumeHook
 from .seed_iter_hook import SeedIterHook
 from .sequence_results_hook import SequenceResultsHook
 from .sequence_visualization_hook import SequenceVisualizationHook
+from .timed_checkpoint_hook import TimedCheckpointHook
 
 __all__ = [
     'AverageLogsHook',
@@ -16,7 +19,10 @@ __all__ = [
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',
+    'PreemptionHook',
+    'ResumeHook',
     'SeedIterHook',
     'SequenceResultsHook',
     'SequenceVisualizationHook',
+    'TimedCheckpointHook',
 ]

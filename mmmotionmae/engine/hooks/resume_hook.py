@@ -1,0 +1,267 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmaction.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ...utils.errors import CheckpointError, UsageError
+from ...utils.run_folder import sweep
+from ..loops.resumable_train_loops import ResumableEpochLoop, ResumableIterLoop
+from ..resuming import schedules as scheduling
+from ..resuming.interim import remove_interim
+from ..resuming.position import (
+    VALIDATED,
+    Pace,
+    move,
+    start_of_accumulation,
+)
+
+
+@HOOKS.register_module()
+class ResumeHook(Hook):
+    """Let a resumed run go on as its config says, or say why it cannot.
+
+    MMEngine takes position, optimiser and schedules from the checkpoint,
+    whatever the config and the number of processes have become. Here
+
+    * an unchanged run goes on bit for bit;
+    * a schedule that differs from that of the checkpoint, or that the
+      checkpoint has not got, is the one that counts, placed at the step that
+      the run is at; the log says what has changed;
+    * other numbers of the optimiser, such as the learning rate, stay those of
+      the checkpoint, with a warning, unless the config has
+      ``resume_optimizer='config'``;
+    * with another batch, or number of processes, the run goes on at the same
+      place in its data;
+    * gradients that were pending are computed again;
+    * a checkpoint without the state of the optimiser is refused, and one in
+      mid-epoch, if the loop cannot go on from there.
+
+    It also removes files that a killed process has left half written.
+
+    Raises:
+        CheckpointError: Not here, but if the checkpoint is of no use.
+        UsageError: Not here, but if the loop is.
+    """
+
+    priority = 'HIGHEST'
+
+    def __init__(self) -> None:
+        self._checkpoint: dict[str, Any] | None = None
+        self._config_values: dict[str, list[dict[str, Any]]] = {}
+
+    def before_run(self, runner: Runner) -> None:
+        """Remove files that are half written."""
+        if is_main_process():
+            for path in sweep(Path(runner.work_dir)):
+                runner.logger.info(f'Removed {path}: it was never completed')
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep what MMEngine does not hand on."""
+        if not getattr(runner, '_resume', False):
+            return
+        if type(runner) is Runner:
+            if 'optimizer' not in checkpoint:
+                raise CheckpointError(
+                    'The checkpoint holds no state of the optimiser, so no '
+                    'run can go on from it. Start one from its weights: '
+                    'load_from=... instead of --resume.'
+                )
+            self._config_values = {
+                name: scheduling.base_values(wrapper)
+                for name, wrapper in scheduling.wrappers_of(runner).items()
+            }
+            self._checkpoint = dict(
+                meta=checkpoint['meta'],
+                schedules=checkpoint.get('param_schedulers'),
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the place to go on at."""
+        if self._checkpoint is None:
+            if runner.cfg.get('resume') and type(runner) is Runner:
+                _say_learning_rate(runner)
+            return
+        checkpoint, self._checkpoint = self._checkpoint, None
+        moved = self._place_in_data(runner, checkpoint['meta'])
+        forced = runner.cfg.get('resume_optimizer') == 'config'
+        for name, wrapper in scheduling.wrappers_of(runner).items():
+            self._settle_values(runner, wrapper, name, forced)
+            saved = None
+            if checkpoint['schedules'] is not None:
+                saved = scheduling.of_name(checkpoint['schedules'], name)
+            if not _has_built_schedules(runner):
+                self._settle_schedules(
+                    runner, wrapper, name, saved, moved or forced
+                )
+        _say_learning_rate(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note how fast the run goes through its data."""
+        checkpoint['meta']['pace'] = list(Pace.of(runner))
+
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Note that this validation is done."""
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """Remove what only an interrupted run needs."""
+        remove_interim(runner)
+
+    def _place_in_data(self, runner: Runner, meta: dict[str, Any]) -> bool:
+        """Set iteration and data; tell whether that moved the schedules."""
+        loop: Any = runner.train_loop
+        iteration, now = runner.iter, Pace.of(runner)
+        before = Pace.of_checkpoint(meta) or now
+        other = bool(before.videos) and before.videos != now.videos
+        epochs = isinstance(loop, EpochBasedTrainLoop)
+        if epochs and (other or before.batches != now.batches):
+            iteration = move(runner.epoch, runner.iter, before, now)
+        elif other and isinstance(loop, ResumableIterLoop):
+            loop.batches_done = runner.iter * before.videos // now.videos
+        if other or before.batches != now.batches:
+            _say_pace(runner, before, now, iteration)
+        counts = max(
+            getattr(wrapper, '_accumulative_counts', 1)
+            for wrapper in scheduling.wrappers_of(runner).values()
+        )
+        start, end = 0, runner.max_iters
+        if epochs:
+            start, end = runner.epoch * now.batches, now.batches
+        if counts > 1 and isinstance(
+            loop, (ResumableEpochLoop, ResumableIterLoop)
+        ):
+            first = start + start_of_accumulation(
+                iteration - start, end, counts
+            )
+            if first != iteration:
+                runner.logger.warning(
+                    f'The checkpoint was written after {iteration - first} '
+                    f'of {counts} accumulated batches; these are computed '
+                    'again.'
+                )
+                if getattr(loop, 'batches_done', None) is not None:
+                    loop.batches_done -= iteration - first
+                iteration = first
+        if (
+            epochs
+            and not isinstance(loop, ResumableEpochLoop)
+            and iteration != start
+        ):
+            raise UsageError(
+                f'The checkpoint was written inside an epoch, after '
+                f'{iteration - start} of its {now.batches} batches, and '
+                f'{type(loop).__name__} cannot go on there: use train_cfg.'
+                'type=ResumableEpochLoop.'
+            )
+        moved = iteration != runner.iter
+        loop._iter = iteration
+        return moved
+
+    def _settle_values(
+        self, runner: Runner, wrapper: OptimWrapper, name: str, forced: bool
+    ) -> None:
+        """Numbers of the optimiser: of the checkpoint, or of the config."""
+        config = self._config_values[name]
+        saved = scheduling.base_values(wrapper)
+        if forced:
+            scheduling.set_base_values(wrapper, config)
+        changes = scheduling.describe_changes(saved, config)
+        if changes and forced:
+            runner.logger.info(f'As the config has it: {", ".join(changes)}.')
+        elif changes:
+            runner.logger.warning(
+                'The config asks for other numbers than the run had, which '
+                f'it keeps: {", ".join(changes)}. To go on with those of the '
+                'config, add --cfg-options resume_optimizer=config.'
+            )
+
+    def _settle_schedules(
+        self,
+        runner: Runner,
+        wrapper: OptimWrapper,
+        name: str,
+        saved: list[Any] | None,
+        moved: bool,
+    ) -> None:
+        """Schedules: of the config, at the place where the run is."""
+        current = [dict(group) for group in wrapper.param_groups]
+        schedules = scheduling.build_at_start(runner, name)
+        differences = ['it had none']
+        if saved is not None:
+            differences = scheduling.describe_differences(saved, schedules)
+        if saved is not None and not (differences or moved):
+            for group, before in zip(
+                wrapper.param_groups, current, strict=True
+            ):
+                group.update(before)
+            scheduling.put_back(schedules, saved)
+        else:
+            ends: Iterator[int] = iter(())
+            if isinstance(runner.train_loop, EpochBasedTrainLoop):
+                length = len(runner.train_dataloader)
+                ends = iter(
+                    range(length, runner.epoch * length + 1, length or 1)
+                )
+            scheduling.advance(schedules, wrapper, runner.iter, ends)
+            if differences and (saved or schedules):
+                runner.logger.warning(
+                    'The schedule is not that of the checkpoint, but that of '
+                    f'the config, from iteration {runner.iter} on: '
+                    f'{"; ".join(differences)}.'
+                )
+        if isinstance(runner.param_schedulers, dict):
+            runner.param_schedulers[name] = schedules
+        elif runner.param_schedulers is not None:
+            runner.param_schedulers = schedules
+
+
+def _has_built_schedules(runner: Runner) -> bool:
+    """Tell whether the schedules are objects of the caller's, not a config."""
+    cfg = runner.cfg.get('param_scheduler')
+    return cfg is None and bool(runner.param_schedulers)
+
+
+def _say_pace(runner: Runner, before: Pace, now: Pace, iteration: int) -> None:
+    text = (
+        f'An epoch had {before.batches} batches of {before.videos or "some"} '
+        f'videos; now it has {now.batches} of {now.videos}. The run goes on '
+        f'at the same place in its data, at iteration {iteration} instead of '
+        f'{runner.iter}, and so does its schedule. The learning rate is not '
+        'scaled.'
+    )
+    if before.videos and before.videos % runner.world_size == 0:
+        text += (
+            ' For the batch of before: train_dataloader.batch_size='
+            f'{before.videos // runner.world_size}.'
+        )
+    runner.logger.warning(text)
+
+
+def _say_learning_rate(runner: Runner) -> None:
+    """Log what the optimiser has, whatever the config says."""
+    for name, wrapper in scheduling.wrappers_of(runner).items():
+        group = wrapper.param_groups[-1]  # MMEngine's base, if there are more
+        peak = group.get('initial_lr', group['lr'])
+        of = f' of {name}' if name else ''
+        runner.logger.info(
+            f'Learning rate{of}: {peak:.4g} before its schedule, now '
+            f'{group["lr"]:.4g}.'
+        )
+        ends = [
+            schedule.end
+            * (1 if not schedule.by_epoch else len(runner.train_dataloader))
+            for schedule in scheduling.of_name(runner.param_schedulers, name)
+            if schedule.param_name == 'lr'
+        ]
+        if ends and max(ends) < runner.max_iters:
+            runner.logger.warning(
+                f'The schedule of the learning rate ends at iteration '
+                f'{max(ends)}, the training at {runner.max_iters}: from '
+                'there on it stays as it is (`end` in param_scheduler).'
+            )
