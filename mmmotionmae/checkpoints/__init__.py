@@ -2,6 +2,7 @@
 """Checkpoints of all formats: read, convert, resize, load, write."""
 
 from ..utils.errors import CheckpointError
+from .best_checkpoint import remove_own_checkpoints_only
 from .building import build_model, describe_checkpoint
 from .files import read_checkpoint, read_raw
 from .formats import FORMATS
@@ -9,8 +10,8 @@ from .mmengine_configs import read_configs_in_checkpoints_safely
 from .mmengine_loading import (
     load_checkpoints_safely,
     load_weights_strictly,
-    trust_checkpoints,
 )
+from .plain_files import load_plain, read_plain_files
 from .resizing import resize_checkpoint
 from .specs import (
     Checkpoint,
@@ -20,7 +21,9 @@ from .specs import (
     RawCheckpoint,
     model_config,
 )
+from .strategies import close_strategies
 from .strict import load_strictly
+from .trust import close_torch_load, trust_checkpoints
 from .writing import write_checkpoint
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     'build_model',
     'describe_checkpoint',
     'install',
+    'load_plain',
     'load_strictly',
     'model_config',
     'read_checkpoint',
@@ -50,6 +54,10 @@ def install() -> None:
     Whatever loads one: a runner, ``init_cfg``, an inferencer. Safe to call
     more than once; ``import mmmotionmae`` does so.
     """
+    close_torch_load()
     load_checkpoints_safely()
     load_weights_strictly()
     read_configs_in_checkpoints_safely()
+    close_strategies()
+    read_plain_files()
+    remove_own_checkpoints_only()

@@ -1,6 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Configs in checkpoints, read by MMEngine as data."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -9,7 +10,7 @@ from typing import Any
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
 from .metadata import parse_config_text
-from .mmengine_loading import is_trusted
+from .trust import is_trusted
 
 
 @once
@@ -30,7 +31,7 @@ def read_configs_in_checkpoints_safely() -> None:
     from mmengine.config import ConfigDict
     from mmengine.infer import BaseInferencer
     from mmengine.infer import infer as module
-    from mmengine.runner import FlexibleRunner, Runner
+    from mmengine.runner import Runner
 
     init, init_model = BaseInferencer.__init__, BaseInferencer._init_model
 
@@ -58,7 +59,9 @@ def read_configs_in_checkpoints_safely() -> None:
                     f'{weights} holds no config: name the config file, too.'
                 )
             try:
-                cfg.update(ConfigDict(parse_config_text(text)))
+                config = parse_config_text(text)
+                _check_names(config)
+                cfg.update(ConfigDict(config))
             except ValueError as error:
                 raise CheckpointError(
                     f'The config in {weights} is not plain data, and '
@@ -68,22 +71,50 @@ def read_configs_in_checkpoints_safely() -> None:
                 ) from error
         return init_model(self, cfg, weights, *args)
 
-    def without_config(load: Any) -> Any:
-        @wraps(load)
-        def load_checkpoint(self: Any, *args: Any, **kwargs: Any) -> Any:
-            checkpoint = load(self, *args, **kwargs)
-            # `resume` runs it to warn of another number of GPUs.
-            meta = checkpoint.get('meta')
-            if isinstance(meta, dict) and not is_trusted():
-                meta.pop('config', None)
-            return checkpoint
+    load = Runner.load_checkpoint
 
-        return load_checkpoint
+    @wraps(load)
+    def load_checkpoint(self: Runner, *args: Any, **kwargs: Any) -> Any:
+        checkpoint = load(self, *args, **kwargs)
+        drop_config(checkpoint)
+        return checkpoint
 
     BaseInferencer.__init__ = init_safely
     BaseInferencer._init_model = init_model_safely
-    for runner in (Runner, FlexibleRunner):
-        runner.load_checkpoint = without_config(runner.load_checkpoint)
+    Runner.load_checkpoint = load_checkpoint
+
+
+def drop_config(checkpoint: Any) -> None:
+    """Take the old config out: ``resume`` runs it to compare GPUs.
+
+    Args:
+        checkpoint: What was loaded, changed in place; left alone if it is
+            trusted, or no dict.
+    """
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict) and not is_trusted():
+        meta.pop('config', None)
+
+
+def _check_names(value: Any) -> None:
+    """Refuse what those that are registered run, or import from elsewhere.
+
+    MMCV evaluates the ``type`` of a suppression of boxes; a file client
+    imports from its ``sys_path``.
+
+    Raises:
+        ValueError: If there is such a thing.
+    """
+    if isinstance(value, dict):
+        kind = value.get('type')
+        if isinstance(kind, str) and not re.fullmatch(r'[\w.]+', kind):
+            raise ValueError(f'type={kind!r} is no name')
+        if value.get('sys_path') is not None:
+            raise ValueError(f'sys_path={value["sys_path"]!r}')
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_names(item)
 
 
 @contextmanager

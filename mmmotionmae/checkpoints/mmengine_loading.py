@@ -1,22 +1,17 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """MMEngine's loading of checkpoint files, made safe and strict."""
 
-import os
 import os.path as osp
-import pathlib
 import pickle
 import re
 import struct
-from argparse import Namespace
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.serialization import safe_globals
 
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
@@ -27,59 +22,17 @@ from .strict import (
     load_content,
     needed_parts,
 )
-
-# What official VideoMAE and MAE files hold beside tensors: the arguments of
-# the run. To rebuild these sets attributes, or joins a path, and no more.
-HARMLESS: list[Any] = [
-    Namespace,
-    pathlib.PosixPath,
-    pathlib.PurePosixPath,
-    pathlib.PureWindowsPath,
-]
-
-_trust = False
-
-
-def trust_checkpoints(trust: bool = True) -> None:
-    """Let checkpoint files run code when they are loaded.
-
-    Args:
-        trust: Whether every file loaded from now on comes from a source that
-            may run code on this machine. At the start nothing is trusted.
-    """
-    global _trust
-    _trust = trust
-
-
-def is_trusted() -> bool:
-    """Tell whether checkpoint files may run code."""
-    return _trust
-
-
-@contextmanager
-def _torch_load_policy(trust: bool) -> Iterator[None]:
-    """Make every ``torch.load`` inside safe, or, if trusted, unsafe."""
-    safe = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-    unsafe = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-    before = {name: os.environ.pop(name, None) for name in (safe, unsafe)}
-    os.environ[unsafe if trust else safe] = '1'
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+from .trust import HOW_TO_TRUST, is_trusted, loading_checkpoint
 
 
 @once
 def load_checkpoints_safely() -> None:
     """MMEngine leaves it to torch's version whether loading runs code.
 
-    Downloaded files and torch < 2.6 unpickle anything; torch >= 2.6 fails
+    Files from the web unpickle anything; others, with torch >= 2.6, fail
     with a message that offers to switch the protection off. Here every file,
-    from whatever source, is loaded with ``weights_only=True``; one that needs
-    more is refused, unless :func:`trust_checkpoints` was called. Beyond
+    from whatever source, is loaded with :func:`loading_checkpoint`; one that
+    needs more is refused, unless :func:`trust_checkpoints` was called. Beyond
     MMEngine, .safetensors files can be loaded.
 
     Remove when: MMEngine passes ``weights_only=True`` everywhere.
@@ -88,9 +41,17 @@ def load_checkpoints_safely() -> None:
         CheckpointError: Not here, but where a file is loaded that needs more,
             is broken, or is a folder.
     """
+    import mmengine.runner.checkpoint
+    import mmengine.utils.dl_utils.hub
     from mmengine.runner import CheckpointLoader
 
     load = CheckpointLoader.load_checkpoint.__func__
+    load_url = mmengine.utils.dl_utils.hub.load_url
+
+    @wraps(load_url)
+    def load_data_from_url(*args: Any, **kwargs: Any) -> Any:
+        with loading_checkpoint():
+            return load_url(*args, **kwargs)
 
     def load_checkpoint(
         cls: type,
@@ -108,12 +69,12 @@ def load_checkpoints_safely() -> None:
             if str(filename).endswith('.safetensors'):
                 content = _load_safetensors(str(filename), map_location)
             else:
-                with _torch_load_policy(_trust), safe_globals(HARMLESS):
+                with loading_checkpoint():
                     content = load(cls, filename, map_location, logger)
         except CheckpointError:
             raise
         except Exception as error:
-            message = _explain(str(filename), error)
+            message = explain_failure(str(filename), error)
             if message is None:
                 raise
             raise CheckpointError(message) from error
@@ -121,9 +82,15 @@ def load_checkpoints_safely() -> None:
         return content
 
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
+    for owner in (
+        mmengine.runner.checkpoint,
+        mmengine.utils.dl_utils,
+        mmengine.utils.dl_utils.hub,
+    ):
+        owner.load_url = load_data_from_url
 
 
-def _explain(filename: str, error: Exception) -> str | None:
+def explain_failure(filename: str, error: Exception) -> str | None:
     """Explain a failed loading; None if ``error`` does so itself."""
     if isinstance(error, (FileNotFoundError, PermissionError)):
         return None
@@ -134,14 +101,17 @@ def _explain(filename: str, error: Exception) -> str | None:
         with open(path, 'rb') as file:
             from_torch = file.read(4) in (b'PK\x03\x04', b'\x80\x02\x8a\n')
     refused = isinstance(error, pickle.UnpicklingError)
-    if from_torch and refused and not _trust:
+    if from_torch and refused and not is_trusted():
         name = re.search(r'GLOBAL (\S+)', text)
         objects = f'Python objects ({name[1]})' if name else 'Python objects'
         return (
             f'{filename} holds {objects} that could run code when '
-            'loaded, so it was not loaded. If you trust its source, pass '
-            '--trust-checkpoint (in Python: '
-            'mmmotionmae.checkpoints.trust_checkpoints()).'
+            f'loaded, so it was not loaded. {HOW_TO_TRUST}'
+        )
+    if 'TorchScript' in text:
+        return (
+            f'{filename} is a TorchScript program, not a checkpoint of '
+            'weights, and a program is not loaded.'
         )
     damaged = (
         refused
@@ -204,9 +174,8 @@ def load_weights_strictly() -> None:
             return load_to_model(
                 model, checkpoint, strict, logger, revise_keys
             )
-        load_content(
-            model, checkpoint, _source_of(checkpoint), revise_keys=revise_keys
-        )
+        content, source = _recall(checkpoint)
+        load_content(model, content, source, revise_keys=revise_keys)
         return checkpoint
 
     @wraps(init)
@@ -253,15 +222,41 @@ def _name_needed_parts(load_or_resume: Any) -> Any:
     return load
 
 
-# Identity and file of the content that was loaded last: MMEngine hands on the
-# content alone, and an error should name the file.
-_last = (0, '')
+class _Content(NamedTuple):
+    """What was loaded last.
+
+    MMEngine hands on the content, or the weights in it alone, and an error
+    should name the file.
+    """
+
+    whole: int  # identity of the content, and of the weights in it
+    weights: int
+    source: str
+    meta: Any
 
 
-def _remember(content: Any, filename: str) -> None:
+_NOTHING = _Content(0, 0, 'The checkpoint', None)
+_last = _NOTHING
+
+
+def _remember(content: Any, source: str) -> None:
     global _last
-    _last = (id(content), filename)
+    inner = content if isinstance(content, Mapping) else {}
+    _last = _Content(
+        id(content), id(inner.get('state_dict')), source, inner.get('meta')
+    )
 
 
-def _source_of(content: Any) -> str:
-    return _last[1] if _last[0] == id(content) else 'The checkpoint'
+def forget_content() -> None:
+    """Forget what was loaded last: others may get its identities."""
+    global _last
+    _last = _NOTHING
+
+
+def _recall(content: Any) -> tuple[Any, str]:
+    """The whole content, or what is known of it, and its file."""
+    if id(content) == _last.whole:
+        return content, _last.source
+    if id(content) == _last.weights:
+        return dict(state_dict=content, meta=_last.meta), _last.source
+    return content, _NOTHING.source

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from ..utils.errors import UsageError
 
@@ -55,11 +55,14 @@ def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
     cfg.load_from = checkpoint
 
 
-def init_weights(runner: Runner, checkpoint: str | None) -> None:
+def init_weights(
+    runner: Runner | FlexibleRunner, checkpoint: str | None
+) -> None:
     """Set up the weights that are tested without a checkpoint.
 
-    They are random or those of an ``init_cfg``; MMEngine sets them up before
-    a training only. ``load_from`` of the config, if any, comes on top.
+    They are random or those of an ``init_cfg``; MMEngine's ``Runner`` sets
+    them up before a training only, ``FlexibleRunner`` before each test, with
+    a checkpoint, too. ``load_from`` of the config, if any, comes on top.
 
     Args:
         runner: Before its test.
@@ -69,12 +72,18 @@ def init_weights(runner: Runner, checkpoint: str | None) -> None:
     Raises:
         UsageError: If there is no checkpoint, but weights.
     """
+    is_flexible = isinstance(runner, FlexibleRunner)
+    if is_flexible:  # else it does so in `test`
+        runner.model = runner.strategy.build_model(runner.model)
     if checkpoint is None and list(runner.model.parameters()):
         raise UsageError(
             'The model has weights: name a checkpoint, or "none" for those '
             'that the config sets up itself (random, init_cfg, load_from).'
         )
-    if checkpoint in (None, 'none'):
+    is_needed = checkpoint in (None, 'none')
+    if is_flexible:
+        runner.cfg.init_weights_for_test_or_val = is_needed
+    elif is_needed:
         runner._init_model_weights()
 
 

@@ -21,6 +21,7 @@ from mmengine.dist import (
 )
 from mmengine.structures import BaseDataElement
 
+from ...checkpoints import load_plain
 from ...utils.errors import UsageError
 from ...utils.files import set_aside
 from ...utils.progress import RecordFile, claim_folder, read_records
@@ -52,19 +53,22 @@ class StoredBatch(NamedTuple):
 def read_batches(folder: Path) -> Iterator[StoredBatch]:
     """Read the batches that all processes of all runs have stored.
 
-    They are pickles, as the dump that is made of them: read only those whose
-    source you trust.
+    They are pickles of plain data, as the dump that is made of them.
 
     Args:
         folder: Of their :class:`BatchWriter` objects.
 
     Yields:
         The complete ones, file by file.
+
+    Raises:
+        UsageError: If one holds other objects, see :func:`load_plain`.
     """
     for path in sorted(folder.glob('*.part')):
         with open(path, 'rb') as file:
             for entry, data in read_records(file):
-                yield StoredBatch(samples=pickle.loads(data), **entry)
+                samples = load_plain(BytesIO(data), str(path))
+                yield StoredBatch(samples=samples, **entry)
 
 
 class BatchWriter:
