@@ -8,7 +8,7 @@ from .hooks import (
     SequenceResultsHook,
     SequenceVisualizationHook,
 )
-from .loops import AmpTestLoop, ResumableTestLoop
+from .loops import AmpTestLoop, ReconstructionValLoop, ResumableTestLoop
 from .samplers import RemainingSampler, SeededSampler
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',
+    'ReconstructionValLoop',
     'RemainingSampler',
     'ResumableTestLoop',
     'SeedIterHook',

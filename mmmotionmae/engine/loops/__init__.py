@@ -1,5 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .amp_test_loop import AmpTestLoop
+from .reconstruction_val_loop import ReconstructionValLoop
 from .resumable_test_loop import ResumableTestLoop
 
-__all__ = ['AmpTestLoop', 'ResumableTestLoop']
+__all__ = ['AmpTestLoop', 'ReconstructionValLoop', 'ResumableTestLoop']

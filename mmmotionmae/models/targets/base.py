@@ -224,7 +224,7 @@ class ReconstructionTarget(nn.Module):
     def scores(
         self, target: TargetValues, squared_error: Tensor
     ) -> dict[str, Tensor]:
-        """The share of variance that is explained; for the log.
+        """The share of variance that is explained, for the log.
 
         Args:
             target: What :meth:`build` returns. Its ``values`` may have been
@@ -232,10 +232,25 @@ class ReconstructionTarget(nn.Module):
             squared_error: (B, M): of each token, summed over its K values.
 
         Returns:
-            Float32 scalars: ``r2``. It is logged as ``r2_NAME``, and
-            another one, ``r2_moving`` say, as ``r2_NAME_moving``.
+            Float32 scalars: ``r2``, and of each of :meth:`subsets`. They are
+            logged as ``r2_NAME`` and, say, ``r2_NAME_moving``.
         """
-        return dict(r2=self.r2(target, squared_error))
+        scores = dict(r2=self.r2(target, squared_error))
+        for name, tokens in self.subsets(target).items():
+            scores[f'r2_{name}'] = self.r2(target, squared_error, tokens)
+        return scores
+
+    def subsets(self, target: TargetValues) -> dict[str, Tensor]:
+        """Tokens that are scored by themselves, too.
+
+        Args:
+            target: What :meth:`build` returns. Its ``values`` may have been
+                overwritten.
+
+        Returns:
+            By name, (B, M), bool. None, unless overridden.
+        """
+        return {}
 
     def r2(
         self,

@@ -156,19 +156,13 @@ class FrameDifferenceTarget(TubeletTarget):
         motion = self._pool(video[:, :, self.gap :])
         return noise_level(motion, self.levels, 2 * self.pool**2)
 
-    def scores(
-        self, target: TargetValues, squared_error: Tensor
-    ) -> dict[str, Tensor]:
-        """``r2``, and ``r2_moving`` over the moving tubelets alone.
+    def subsets(self, target: TargetValues) -> dict[str, Tensor]:
+        """``moving``: the moving tubelets. R² is 0 where nothing moves.
 
-        The latter is 0 where nothing moves. Arguments as in
-        :meth:`ReconstructionTarget.scores`.
+        Args:
+            target: What :meth:`build` returns.
         """
-        moving = target.rms > self.moving_threshold
-        return dict(
-            super().scores(target, squared_error),
-            r2_moving=self.r2(target, squared_error, moving),
-        )
+        return dict(moving=target.rms > self.moving_threshold)
 
     def scale(self, video: Tensor) -> float:
         """The difference to show as black or white, :func:`motion_scale`."""
