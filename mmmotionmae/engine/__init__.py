@@ -15,6 +15,7 @@ from .hooks import (
 )
 from .loops import (
     AmpTestLoop,
+    ReconstructionValLoop,
     ResumableEpochLoop,
     ResumableIterLoop,
     ResumableTestLoop,
@@ -30,6 +31,7 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',
     'PreemptionHook',
+    'ReconstructionValLoop',
     'RemainingSampler',
     'ResumableEpochLoop',
     'ResumableIterLoop',

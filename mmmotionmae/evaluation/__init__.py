@@ -1,15 +1,24 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from ..utils.errors import ScoringError
 from .davis_scoring import score_davis
-from .metrics import DAVISMetric, PCKMetric, SequenceMetric, VIPMetric
+from .metrics import (
+    DAVISMetric,
+    PCKMetric,
+    ReconstructionMetric,
+    SequenceMetric,
+    VIPMetric,
+)
+from .reconstruction_scoring import score_reconstruction
 from .video_evaluator import VideoEvaluator
 
 __all__ = [
     'DAVISMetric',
     'PCKMetric',
+    'ReconstructionMetric',
     'ScoringError',
     'SequenceMetric',
     'VIPMetric',
     'VideoEvaluator',
     'score_davis',
+    'score_reconstruction',
 ]

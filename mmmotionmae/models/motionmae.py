@@ -112,13 +112,7 @@ class MotionMAE(BaseModel):
         """
         if mode == 'tensor':
             return self.backbone(inputs['clip'], inputs['split'])
-        if inputs['split'] is None:
-            raise UsageError(
-                'There is no mask in the data samples: put a masking '
-                'transform (TubeMasking, RandomMasking, FrameMasking) in the '
-                "pipeline and algorithm_keys=('mask', ) in "
-                'PackActionInputs.'
-            )
+        need_split(inputs['split'])
         if mode == 'loss':
             return self.loss(**inputs)
         if mode == 'predict':
@@ -197,3 +191,19 @@ class MotionMAE(BaseModel):
             ):
                 sample.set_field(part, f'{name}_reconstruction')
         return data_samples
+
+
+def need_split(split: TokenSplit | None) -> TokenSplit:
+    """The split, which is there if the pipeline makes masks.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if split is None:
+        raise UsageError(
+            'There is no mask in the data samples: put a masking '
+            'transform (TubeMasking, RandomMasking, FrameMasking) in the '
+            "pipeline and algorithm_keys=('mask', ) in "
+            'PackActionInputs.'
+        )
+    return split

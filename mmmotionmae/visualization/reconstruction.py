@@ -79,9 +79,7 @@ def reconstruct_batch(
     split = data['inputs']['split']
     tokens = model.decode(clip, split)
     predictions = model.head.predict(tokens, truths, split, statistics)
-    # Rounded, it is to the last bit what it was before the normalisation.
-    levels = (clip * preprocessor.std + preprocessor.mean).round_()
-    video = levels.div_(255)
+    video = preprocessor.levels(clip).div_(255)
     hidden = _as_video(mask.to(video), model.backbone.token_grid, video)
     videos = dict(input=video, masked=video * (1 - hidden) + 0.5 * hidden)
     for name, prediction in predictions.items():

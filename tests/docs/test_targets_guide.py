@@ -13,7 +13,7 @@ GUIDE = (ROOT / 'docs/targets.md').read_text()
 
 
 def test_target_of_the_guide(tiny_model):
-    code = GUIDE.split('```python\n')[2].split('```')[0]
+    code = GUIDE.split('```python\n')[-1].split('```')[0]
     exec(code, dict(MODELS=MODELS, TubeletTarget=TubeletTarget))
     model = tiny_model(targets=dict(grey=dict(type='GreyTarget', norm='none')))
     frames = torch.randint(0, 256, (2, 3, 8, 32, 32), dtype=torch.uint8)

@@ -3,6 +3,7 @@ from .acc_report_metric import AccReportMetric
 from .complete_dump_results import CompleteDumpResults
 from .davis_metric import DAVISMetric
 from .pck_metric import PCKMetric
+from .reconstruction_metric import ReconstructionMetric
 from .sequence_metric import SequenceMetric
 from .vip_metric import VIPMetric
 
@@ -11,6 +12,7 @@ __all__ = [
     'CompleteDumpResults',
     'DAVISMetric',
     'PCKMetric',
+    'ReconstructionMetric',
     'SequenceMetric',
     'VIPMetric',
 ]

@@ -130,6 +130,18 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
             data_samples=data_samples,
         )
 
+    def levels(self, clip: Tensor) -> Tensor:
+        """Undo the normalisation, to the last bit.
+
+        Args:
+            clip: (B, C, T, H, W), normalised.
+
+        Returns:
+            (B, C, T, H, W), float32: the levels that the frames had, RGB, in
+            [0, 255].
+        """
+        return (clip * self.std + self.mean).round_()
+
     def _split(
         self, mask: Tensor, frames: Tensor, training: bool
     ) -> TokenSplit:

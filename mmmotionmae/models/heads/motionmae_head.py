@@ -5,17 +5,32 @@ Shapes: B clips, C channels, T frames, H W size, M masked tokens, E width of
 the decoder, K values of a token, which may differ from target to target.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...utils.errors import UsageError
-from ..targets import ReconstructionTarget, as_targets
+from ..targets import ReconstructionTarget, TargetValues, as_targets
 from ..utils.linear import Linear
 from ..utils.reconstruction_error import squared_error
 from ..utils.tubelet import TokenSplit
+
+
+class Comparison(NamedTuple):
+    """A prediction beside its target.
+
+    Attributes:
+        truth: The target. Its ``values`` may have been overwritten.
+        squared_error: (B, M), float32: of each token, summed over its values.
+        loss: A float32 scalar, not weighted.
+    """
+
+    truth: TargetValues
+    squared_error: Tensor
+    loss: Tensor
 
 
 @MODELS.register_module()
@@ -135,11 +150,33 @@ class MotionMAEHead(BaseModule):
             For each target float32 scalars: ``loss``, not weighted, and what
             :meth:`ReconstructionTarget.scores` gives.
         """
+        return {
+            name: dict(
+                loss=found.loss,
+                **self.targets[name].scores(found.truth, found.squared_error),
+            )
+            for name, found in self.compare(tokens, videos, split)
+        }
+
+    def compare(
+        self,
+        tokens: dict[str, Tensor],
+        videos: dict[str, Tensor],
+        split: TokenSplit,
+    ) -> Iterator[tuple[str, Comparison]]:
+        """Compare predictions with their targets, token by token.
+
+        Args:
+            tokens: As in :meth:`loss`.
+            videos: As in :meth:`loss`.
+            split: As in :meth:`loss`.
+
+        Yields:
+            Names of targets, and how they compare.
+        """
         needs_values = getattr(self.loss_module, 'needs_values', True)
-        result = {}
         for name, pred in self(tokens).items():
-            target = self.targets[name]
-            truth = target.build(videos[name], split.masked)
+            truth = self.targets[name].build(videos[name], split.masked)
             values = truth.values.flatten(2)
             if values.shape != pred.shape:
                 raise UsageError(
@@ -152,8 +189,7 @@ class MotionMAEHead(BaseModule):
             loss = self.loss_module(
                 pred, values if needs_values else None, error
             )
-            result[name] = dict(loss=loss, **target.scores(truth, error))
-        return result
+            yield name, Comparison(truth, error, loss)
 
     def predict(
         self,

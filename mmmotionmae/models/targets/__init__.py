@@ -10,6 +10,8 @@ from .frame_difference_target import (
     motion_to_rgb,
 )
 from .hog_target import HOGTarget
+from .noise import noise_level
+from .oracle import interpolate_target
 from .pixel_target import PixelTarget
 from .shorthands import (
     DEFAULT_TARGETS,
@@ -41,9 +43,11 @@ __all__ = [
     'draw_frames',
     'frame_difference',
     'in_pixel_range',
+    'interpolate_target',
     'motion_map',
     'motion_scale',
     'motion_to_rgb',
+    'noise_level',
     'resolve_targets',
     'without_shorthands',
 ]

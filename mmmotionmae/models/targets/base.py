@@ -20,6 +20,7 @@ from ...utils.errors import UsageError
 from ..utils.reconstruction_error import explained_variance
 from ..utils.tubelet import TokenSplit
 from .values import (
+    LEVELS,
     NORMS,
     TargetValues,
     leave_as_is,
@@ -31,12 +32,16 @@ UInt8Array = npt.NDArray[np.uint8]
 
 STATISTICS = ('true', 'visible')
 
+# Those that take mean and deviation of each token by itself.
+TUBELET_NORMS = ('tubelet', 'tubelet-floor')
+
 
 class ReconstructionTarget(nn.Module):
     """Base class of what is predicted at the masked tokens.
 
     A subclass has to give :attr:`num_values`, :meth:`video` and
-    :meth:`select`; one that wants ``norm='clip'``, :meth:`statistics`, too.
+    :meth:`select`; one that wants ``norm='clip'``, :meth:`statistics`, too,
+    and for ``'tubelet-floor'`` :meth:`noise`.
     For targets that are themselves a video, cut into tubelets, there is
     :class:`TubeletTarget`. To be drawn otherwise than as RGB, it gives
     :meth:`scale`, :meth:`legend` and :meth:`draw`.
@@ -51,20 +56,31 @@ class ReconstructionTarget(nn.Module):
         weight (float): Weight of its loss, above 0. Defaults to 1.
         norm (str): ``'tubelet'``: each token is normalised by its own mean
             and standard deviation (each of its G groups). ``'clip'``: by
-            those of the whole clip. ``'none'``: not at all. Defaults to
+            those of the whole clip. ``'none'``: not at all.
+            ``'tubelet-floor'``: by the token's own mean, and by
+            sqrt(std² + noise²), the noise being that of the clip, so that a
+            token that holds nothing else stays small. Defaults to
             ``'tubelet'``.
         channels (int): Channels C of a frame. :class:`MotionMAE` fills it in
             from the encoder. Defaults to 3.
         tubelet_size (int): Frames of a tubelet. Likewise. Defaults to 2.
         patch_size (int): Height and width of a tubelet, in pixels. Likewise.
             Defaults to 16.
+        floor (float, optional): The noise for ``'tubelet-floor'``, in units
+            of the [0, 1] pixel range, instead of what is estimated of each
+            clip: for videos whose compression is worse than their sensor.
+            Defaults to None.
 
     Raises:
-        ValueError: If the weight is not above 0, or there is no such norm.
+        ValueError: If the weight is not above 0, there is no such norm, or a
+            floor without its norm.
     """
 
     norms: tuple[str, ...] = NORMS
     """The norms that it can have."""
+
+    levels: int = LEVELS
+    """How many levels make 1, where values are integers."""
 
     label = ''
     """The word for people, in captions. Defaults to the name."""
@@ -74,6 +90,9 @@ class ReconstructionTarget(nn.Module):
 
     fields: tuple[str, ...] = ()
     """The fields of the data samples that it reads."""
+
+    float_frames = False
+    """:meth:`video` takes frames in float32, in [0, 1], as well."""
 
     shown_by_input = False
     """The true video is the input itself, not to be shown twice."""
@@ -86,6 +105,7 @@ class ReconstructionTarget(nn.Module):
         channels: int = 3,
         tubelet_size: int = 2,
         patch_size: int = 16,
+        floor: float | None = None,
     ) -> None:
         super().__init__()
         if not 0 < weight < math.inf:
@@ -98,9 +118,15 @@ class ReconstructionTarget(nn.Module):
                 f'The norm of target {name!r} must be one of {self.norms}, '
                 f'not {norm!r}.'
             )
+        if floor is not None and (norm != 'tubelet-floor' or floor < 0):
+            raise UsageError(
+                f'The floor of target {name!r} must not be negative, and '
+                f"belongs to the norm 'tubelet-floor': {floor}, {norm!r}."
+            )
         self.name = name
         self.weight = weight
         self.norm = norm
+        self.floor = floor
         self.channels = channels
         self.tubelet_size = tubelet_size
         self.patch_size = patch_size
@@ -153,7 +179,20 @@ class ReconstructionTarget(nn.Module):
         """
         raise NotImplementedError
 
-    def build(self, video: Tensor, index: Tensor) -> TargetValues:
+    def noise(self, video: Tensor) -> Tensor:
+        """Deviation of the noise of whole clips, for ``'tubelet-floor'``.
+
+        Args:
+            video: What :meth:`video` returns.
+
+        Returns:
+            It broadcasts over (B, N, G, 1).
+        """
+        raise NotImplementedError
+
+    def build(
+        self, video: Tensor, index: Tensor, reference: Tensor | None = None
+    ) -> TargetValues:
         """The normalised target at some tokens.
 
         Without gradients, in float32 whatever the precision of the model,
@@ -162,22 +201,30 @@ class ReconstructionTarget(nn.Module):
         Args:
             video: What :meth:`video` returns.
             index: (B, N), int64: the masked tokens, say.
+            reference: The video whose statistics and noise, those of whole
+                clips, count. Defaults to ``video``.
 
         Returns:
             The values and their statistics.
         """
+        known = video if reference is None else reference
         with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
             values = self.select(video, index)
-            if self.norm == 'tubelet':
-                return normalise_groups(values)
+            if self.norm in TUBELET_NORMS:
+                noise: Tensor | float | None = self.floor
+                if noise is None and self.norm == 'tubelet-floor':
+                    noise = self.noise(known)
+                return normalise_groups(values, noise, self.levels)
             if self.norm == 'clip':
-                return normalise_by(values, *self.statistics(video))
-            return leave_as_is(values)
+                return normalise_by(
+                    values, *self.statistics(known), self.levels
+                )
+            return leave_as_is(values, self.levels)
 
     def scores(
         self, target: TargetValues, squared_error: Tensor
     ) -> dict[str, Tensor]:
-        """The share of variance that is explained; for the log.
+        """The share of variance that is explained, for the log.
 
         Args:
             target: What :meth:`build` returns. Its ``values`` may have been
@@ -185,10 +232,25 @@ class ReconstructionTarget(nn.Module):
             squared_error: (B, M): of each token, summed over its K values.
 
         Returns:
-            Float32 scalars: ``r2``. It is logged as ``r2_NAME``, and
-            another one, ``r2_moving`` say, as ``r2_NAME_moving``.
+            Float32 scalars: ``r2``, and of each of :meth:`subsets`. They are
+            logged as ``r2_NAME`` and, say, ``r2_NAME_moving``.
         """
-        return dict(r2=self.r2(target, squared_error))
+        scores = dict(r2=self.r2(target, squared_error))
+        for name, tokens in self.subsets(target).items():
+            scores[f'r2_{name}'] = self.r2(target, squared_error, tokens)
+        return scores
+
+    def subsets(self, target: TargetValues) -> dict[str, Tensor]:
+        """Tokens that are scored by themselves, too.
+
+        Args:
+            target: What :meth:`build` returns. Its ``values`` may have been
+                overwritten.
+
+        Returns:
+            By name, (B, M), bool. None, unless overridden.
+        """
+        return {}
 
     def r2(
         self,

@@ -156,7 +156,7 @@ class FlowTarget(TubeletTarget):
             pixels. Defaults to ``'clip'``.
         field (str): The field of the data samples, (N, 2, T, H, W), float.
             Defaults to ``'flow'``.
-        **kwargs: As in :class:`ReconstructionTarget`.
+        **kwargs: As in :class:`TubeletTarget`.
     """
 
     label = 'flow'

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...utils.errors import UsageError
 from .base import UInt8Array, draw_frames
+from .noise import noise_level
 from .tubelet_target import TubeletTarget
 from .values import TargetValues
 
@@ -101,7 +102,7 @@ class FrameDifferenceTarget(TubeletTarget):
     of the paper's text would be ``mode='absolute'``.
 
     With the norm ``'tubelet'`` the sensor noise of a static tubelet is blown
-    up to unit variance.
+    up to unit variance; with ``'tubelet-floor'`` to half of it.
 
     Args:
         mode (str): ``'signed'`` or ``'absolute'``. Defaults to ``'signed'``.
@@ -113,13 +114,14 @@ class FrameDifferenceTarget(TubeletTarget):
         moving_threshold (float): A tubelet counts as moving if the root mean
             square of its motion is above this, in units of the [0, 1] pixel
             range. Only for the log. Defaults to 0.02, about 5 grey levels.
-        **kwargs: As in :class:`ReconstructionTarget`.
+        **kwargs: As in :class:`TubeletTarget`.
 
     Raises:
         ValueError: If an argument is none of the above.
     """
 
     label = 'motion'
+    float_frames = True
 
     def __init__(
         self,
@@ -144,19 +146,23 @@ class FrameDifferenceTarget(TubeletTarget):
         """Frames (B, C, T, H, W), uint8, to their difference, int16."""
         return frame_difference(frames, 2, self.mode, self.gap, self.first)
 
-    def scores(
-        self, target: TargetValues, squared_error: Tensor
-    ) -> dict[str, Tensor]:
-        """``r2``, and ``r2_moving`` over the moving tubelets alone.
+    def noise(self, video: Tensor) -> Tensor:
+        """Deviation of the noise of each channel, (B, 1, C, 1).
 
-        The latter is 0 where nothing moves. Arguments as in
-        :meth:`ReconstructionTarget.scores`.
+        That of the difference itself, root of two times that of the frames:
+        see :func:`noise_level`.
         """
-        moving = target.rms > self.moving_threshold
-        return dict(
-            super().scores(target, squared_error),
-            r2_moving=self.r2(target, squared_error, moving),
-        )
+        # The first ones are no differences of their own.
+        motion = self._pool(video[:, :, self.gap :])
+        return noise_level(motion, self.levels, 2 * self.pool**2)
+
+    def subsets(self, target: TargetValues) -> dict[str, Tensor]:
+        """``moving``: the moving tubelets. R² is 0 where nothing moves.
+
+        Args:
+            target: What :meth:`build` returns.
+        """
+        return dict(moving=target.rms > self.moving_threshold)
 
     def scale(self, video: Tensor) -> float:
         """The difference to show as black or white, :func:`motion_scale`."""

@@ -50,7 +50,7 @@ class HOGTarget(TubeletTarget):
             windows of this size, as in MMPretrain's MaskFeat. 0: all the
             same, as in SlowFast's. Defaults to 0.
         norm (str): Only ``'none'``.
-        **kwargs: As in :class:`ReconstructionTarget`.
+        **kwargs: As in :class:`ReconstructionTarget`: cells are not pooled.
 
     Raises:
         ValueError: If ``frames`` is neither, or cells do not divide a
@@ -70,6 +70,8 @@ class HOGTarget(TubeletTarget):
         **kwargs: Any,
     ) -> None:
         super().__init__(norm=norm, **kwargs)
+        if self.pool != 1:
+            raise UsageError('Cells are not pooled: give a larger cell_size.')
         if frames not in ('all', 'first'):
             raise UsageError(
                 f"frames must be 'all' or 'first', not {frames!r}."

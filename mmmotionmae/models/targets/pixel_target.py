@@ -17,10 +17,11 @@ class PixelTarget(TubeletTarget):
     """The pixels of the clip, as in MAE and VideoMAE.
 
     Args:
-        **kwargs: As in :class:`ReconstructionTarget`.
+        **kwargs: As in :class:`TubeletTarget`.
     """
 
     label = 'pixels'
+    float_frames = True
     shown_by_input = True
 
     def video(

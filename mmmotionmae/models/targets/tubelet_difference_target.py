@@ -25,23 +25,26 @@ class TubeletDifferenceTarget(PixelTarget):
     reconstructed are pixels in [0, 1]: the differences are added up again.
 
     Args:
-        **kwargs: As in :class:`ReconstructionTarget`.
+        **kwargs: As in :class:`TubeletTarget`.
     """
 
     label = 'frame and difference'
 
-    def build(self, video: Tensor, index: Tensor) -> TargetValues:
+    def build(
+        self, video: Tensor, index: Tensor, reference: Tensor | None = None
+    ) -> TargetValues:
         """The target at some tokens.
 
         Args:
             video: (B, C, T, H, W), uint8.
             index: (B, N), int64.
+            reference: As in the base class.
 
         Returns:
             The values, first frame and differences, with mean and deviation
             of the pixels that were normalised.
         """
-        target = super().build(video, index)
+        target = super().build(video, index, reference)
         frames = target.values.unflatten(-1, (self.tubelet_size, -1))
         frames[..., 1:, :].sub_(frames[..., :1, :])
         flat = target.values.flatten(2)
