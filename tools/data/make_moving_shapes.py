@@ -47,6 +47,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
+        '--level',
+        type=int,
+        default=0,
+        help='difficulty: 0, flat colours; 1, textures of one palette; 2, '
+        'moving camera, clutter, things that look like the object; 3, '
+        'occlusion, changing light, noise',
+    )
+    parser.add_argument(
         '--motions',
         nargs='+',
         default=DIRECTIONS,
@@ -81,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             num_frames=args.frames,
             size=args.size,
             seed=args.seed,
+            level=args.level,
             num_davis=args.num_davis,
             davis_size=args.davis_size,
         )

@@ -16,14 +16,9 @@ from tqdm import tqdm
 from ...utils.files import complete_file
 from ...utils.video_files import write_video
 from ..sequences.masks import write_mask
-from .scenes import (
-    DIRECTIONS,
-    MOTIONS,
-    UInt8Array,
-    render,
-    sample_scene,
-    sample_vos_scene,
-)
+from .rendering import UInt8Array, render
+from .sampling import sample_scene, sample_vos_scene
+from .scenes import DIRECTIONS, LEVELS, MOTIONS
 
 _SPLITS = {'pretrain': 0, 'train': 1, 'val': 2, 'davis': 3}  # seed words
 _VERSION = 1  # raise when the same arguments give other pixels
@@ -53,6 +48,7 @@ def _check_arguments(arguments: dict[str, Any]) -> None:
         fps=1,
         crf=0,
         seed=0,
+        level=0,
         num_davis=0,
         davis_frames=2,
         davis_size=16,
@@ -62,6 +58,10 @@ def _check_arguments(arguments: dict[str, Any]) -> None:
             raise ValueError(
                 f'{name} must be at least {low}, got {arguments[name]}'
             )
+    if arguments['level'] >= len(LEVELS):
+        raise ValueError(
+            f'level must be below {len(LEVELS)}, got {arguments["level"]}'
+        )
     size, motions = arguments['size'], arguments['motions']
     if size % 2:
         raise ValueError(f'size must be even for yuv420p, got {size}')
@@ -116,6 +116,7 @@ def write_dataset(
     fps: int = 12,
     crf: int = 18,
     seed: int = 0,
+    level: int = 0,
     num_davis: int = 6,
     davis_frames: int = 20,
     davis_size: int = 128,
@@ -147,6 +148,7 @@ def write_dataset(
         fps: Frames per second of the videos.
         crf: Constant rate factor of x264.
         seed: Non-negative seed of all random draws.
+        level: Difficulty, an index of ``LEVELS``.
         num_davis: Number of DAVIS sequences; by turns one and two objects.
         davis_frames: Frames per DAVIS sequence.
         davis_size: Side of the DAVIS frames in pixels.
@@ -170,6 +172,7 @@ def write_dataset(
         fps=fps,
         crf=crf,
         seed=seed,
+        level=level,
         num_davis=num_davis,
         davis_frames=davis_frames,
         davis_size=davis_size,
@@ -213,13 +216,14 @@ def write_dataset(
     ) as bar:
         for path, motion, words in videos:
             rng = np.random.default_rng(np.random.SeedSequence(words))
-            frames, _ = render(sample_scene(rng, motion), num_frames, size)
+            scene = sample_scene(rng, motion, level=LEVELS[level])
+            frames, _ = render(scene, num_frames, size)
             write_video(root / path, frames, fps, crf)
             bar.update()
         for i, name in enumerate(sequences):
             words = (seed, _SPLITS['davis'], i)
             rng = np.random.default_rng(np.random.SeedSequence(words))
-            scene = sample_vos_scene(rng, i % 2 + 1)
+            scene = sample_vos_scene(rng, i % 2 + 1, LEVELS[level])
             _write_davis(root, name, *render(scene, davis_frames, davis_size))
             bar.update()
     for name, text in texts.items():  # the manifest is the last
