@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import decord
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -48,6 +49,11 @@ def cover(count: int, *palette: tuple[float, ...]) -> Texture:
     """A texture of so many waves."""
     phases = (0.3, 1.1, 2.9, 4.0, 5.0, 6.0, 0.0)[:count]
     return Texture(WAVES[count], phases, palette)
+
+
+def decode(path: Path) -> Array:
+    reader = decord.VideoReader(str(path), num_threads=1)
+    return np.asarray(reader.get_batch(range(len(reader))).asnumpy())
 
 
 def vos_scenes(level: int, count: int) -> list[Scene]:
@@ -450,31 +456,52 @@ def test_difficulty_is_graded() -> None:
 # Files
 
 
-def test_level_of_a_data_set(tmp_path: Path) -> None:
-    small: dict[str, Any] = dict(
-        num_pretrain=1,
-        num_train=0,
+def read(path: Path) -> Array:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def test_levels_of_a_data_set(tmp_path: Path) -> None:
+    content: dict[str, Any] = dict(
+        num_pretrain=6,
+        num_train=2,
         num_val=0,
+        motions=('left', 'up'),
         num_frames=4,
         num_davis=1,
         davis_frames=2,
         davis_size=64,
+        level=3,
+        pretrain_levels=(0, 2),
+        davis_level=1,
         disable=True,
     )
-    for level in (0, 3):
-        root = tmp_path / str(level)
-        assert write_dataset(root, level=level, **small)
-        manifest = json.loads((root / 'manifest.json').read_text())
-        assert manifest['arguments']['level'] == level
-        seed = np.random.SeedSequence((0, 3, 0))
-        scene = sample_vos_scene(np.random.default_rng(seed), 1, LEVELS[level])
-        frames, masks = render(scene, 2, 64)
-        place = root / 'davis/Annotations/480p/shapes-00/00001.png'
-        with Image.open(place) as image:
-            assert np.array_equal(np.asarray(image), masks[1])
-        place = root / 'davis/JPEGImages/480p/shapes-00/00001.jpg'
-        with Image.open(place) as image:
-            pair = [np.asarray(image).mean(-1), frames[1].mean(-1)]
-            assert np.corrcoef(*map(np.ravel, pair))[0, 1] > 0.9
+    assert write_dataset(tmp_path, **content)
+    manifest = json.loads((tmp_path / 'manifest.json').read_text())
+    assert manifest['arguments']['pretrain_levels'] == [0, 2]
+    assert not write_dataset(tmp_path, **content)
+
+    def scene_of(split: int, i: int, level: int, what: Any) -> Scene:
+        rng = np.random.default_rng(np.random.SeedSequence((0, split, i)))
+        sample = sample_vos_scene if split == 3 else sample_scene
+        return sample(rng, what, level=LEVELS[level])
+
+    # Two videos of each level, one of each motion, by turns.
+    for i, level in enumerate((0, 0, 2, 2, 0, 0)):
+        video = decode(tmp_path / f'videos/pretrain/{i:05d}.mp4')
+        motion = ('left', 'up')[i % 2]
+        errors = [
+            np.abs(video - render(scene, 4, 32)[0].astype(int)).mean()
+            for scene in (scene_of(0, i, m, motion) for m in (0, 1, 2, 3))
+        ]
+        assert np.argmin(errors) == level
+    video = decode(tmp_path / 'videos/train/up/00000.mp4')
+    frames, _ = render(scene_of(1, 1, 3, 'up'), 4, 32)
+    assert np.corrcoef(video.ravel(), frames.ravel())[0, 1] > 0.9
+    frames, masks = render(scene_of(3, 0, 1, 1), 2, 64)
+    davis, name = tmp_path / 'davis', '480p/shapes-00/00001'
+    assert np.array_equal(read(davis / f'Annotations/{name}.png'), masks[1])
+    pair = [read(davis / f'JPEGImages/{name}.jpg'), frames[1]]
+    assert np.corrcoef(*(x.mean(-1).ravel() for x in pair))[0, 1] > 0.9
     with pytest.raises(FileExistsError, match='other arguments'):
-        write_dataset(tmp_path / '3', level=2, **small)
+        write_dataset(tmp_path, **{**content, 'davis_level': 2})

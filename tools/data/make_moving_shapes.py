@@ -50,9 +50,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--level',
         type=int,
         default=0,
-        help='difficulty: 0, flat colours; 1, textures of one palette; 2, '
-        'moving camera, clutter, things that look like the object; 3, '
+        help='difficulty of the labelled videos: 0, flat colours; 1, textures '
+        'of one palette; 2, moving camera, clutter, twins of the object; 3, '
         'occlusion, changing light, noise',
+    )
+    parser.add_argument(
+        '--pretrain-levels',
+        type=int,
+        nargs='+',
+        default=[0],
+        metavar='LEVEL',
+        help='of the unlabelled videos, by turns',
+    )
+    parser.add_argument(
+        '--davis-level', type=int, default=0, help='of the DAVIS sequences'
     )
     parser.add_argument(
         '--motions',
@@ -90,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             size=args.size,
             seed=args.seed,
             level=args.level,
+            pretrain_levels=args.pretrain_levels,
+            davis_level=args.davis_level,
             num_davis=args.num_davis,
             davis_size=args.davis_size,
         )
