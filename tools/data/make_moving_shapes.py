@@ -48,6 +48,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=seed, default=0)
     parser.add_argument(
+        '--level',
+        type=int,
+        default=0,
+        help='difficulty of the labelled videos: 0, flat colours; 1, textures '
+        'of one palette; 2, moving camera, clutter, twins of the object; 3, '
+        'occlusion, changing light, noise',
+    )
+    parser.add_argument(
+        '--pretrain-levels',
+        type=int,
+        nargs='+',
+        default=[0],
+        metavar='LEVEL',
+        help='of the unlabelled videos, by turns',
+    )
+    parser.add_argument(
+        '--davis-level', type=int, default=0, help='of the DAVIS sequences'
+    )
+    parser.add_argument(
         '--motions',
         nargs='+',
         default=DIRECTIONS,
@@ -82,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             num_frames=args.frames,
             size=args.size,
             seed=args.seed,
+            level=args.level,
+            pretrain_levels=args.pretrain_levels,
+            davis_level=args.davis_level,
             num_davis=args.num_davis,
             davis_size=args.davis_size,
         )

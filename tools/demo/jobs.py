@@ -51,7 +51,7 @@ class Results:
 
     Attributes:
         seconds: Duration of each job.
-        metrics: Metrics of each test.
+        metrics: Metrics of each test, and of each validated training.
         commands: All commands, in order.
     """
 
@@ -90,7 +90,7 @@ def run_job(
         alone: Whether it has all cores to itself.
 
     Returns:
-        Seconds, and the metrics of a test.
+        Seconds, and the metrics of a test or of the last validation.
     """
     import torch
 
@@ -105,6 +105,8 @@ def run_job(
             import train
 
             train.train(train.parse_args(job.args))
+            rows = read_scalars(job.work_dir, 'acc/top1')
+            metrics = rows[-1] if rows else {}
         else:
             import test
 
@@ -112,12 +114,13 @@ def run_job(
     return time.perf_counter() - start, metrics
 
 
-def last_scalars(work_dir: Path) -> dict[str, float]:
-    """The last line that a training logged, if there is one."""
+def read_scalars(work_dir: Path, key: str) -> list[dict[str, float]]:
+    """What the last training in a folder logged with a key, by time."""
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
     lines = files[-1].read_text().splitlines() if files else []
+    # The last line may be half written.
     rows = [json.loads(line) for line in lines if line.endswith('}')]
-    return next((row for row in reversed(rows) if 'loss' in row), {})
+    return [row for row in rows if key in row]
 
 
 class Stage:
@@ -158,9 +161,9 @@ class Stage:
             for future in done:
                 self._finish(future, futures[future])
             for future in pending:
-                scalars = last_scalars(futures[future].work_dir)
-                if scalars and not done:
-                    self._show(futures[future], scalars)
+                rows = read_scalars(futures[future].work_dir, 'loss')
+                if rows and not done:
+                    self._show(futures[future], rows[-1])
 
     def _submit(self, job: Job, alone: bool) -> Future:
         try:

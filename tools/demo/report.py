@@ -3,7 +3,6 @@
 
 import base64
 import io
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import jinja2
 import matplotlib
 import numpy as np
 import torch
+from jobs import read_scalars
 from PIL import Image
 
 from mmmotionmae.models import ReconstructionTarget
@@ -43,10 +43,7 @@ class Curve:
     @classmethod
     def read(cls, name: str, work_dir: Path) -> 'Curve':
         """Read what MMEngine's LocalVisBackend wrote."""
-        files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-        lines = files[-1].read_text().splitlines() if files else []
-        rows = [json.loads(line) for line in lines]
-        return cls(name, [row for row in rows if 'loss' in row])
+        return cls(name, read_scalars(work_dir, 'loss'))
 
 
 def plot_curves(curves: list[Curve]) -> str:

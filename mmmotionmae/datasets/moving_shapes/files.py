@@ -16,14 +16,9 @@ from tqdm import tqdm
 from ...utils.files import complete_file
 from ...utils.video_files import write_video
 from ..sequences.masks import write_mask
-from .scenes import (
-    DIRECTIONS,
-    MOTIONS,
-    UInt8Array,
-    render,
-    sample_scene,
-    sample_vos_scene,
-)
+from .rendering import UInt8Array, render
+from .sampling import sample_scene, sample_vos_scene
+from .scenes import DIRECTIONS, LEVELS, MOTIONS
 
 _SPLITS = {'pretrain': 0, 'train': 1, 'val': 2, 'davis': 3}  # seed words
 _VERSION = 1  # raise when the same arguments give other pixels
@@ -62,6 +57,14 @@ def _check_arguments(arguments: dict[str, Any]) -> None:
             raise ValueError(
                 f'{name} must be at least {low}, got {arguments[name]}'
             )
+    levels = [arguments['level'], arguments['davis_level']]
+    levels += arguments['pretrain_levels'] or [-1]
+    if not set(levels) <= set(range(len(LEVELS))):
+        raise ValueError(
+            f'levels must be among 0 to {len(LEVELS) - 1}, got level '
+            f'{levels[0]}, davis_level {levels[1]} and pretrain_levels '
+            f'{tuple(arguments["pretrain_levels"])}'
+        )
     size, motions = arguments['size'], arguments['motions']
     if size % 2:
         raise ValueError(f'size must be even for yuv420p, got {size}')
@@ -116,6 +119,9 @@ def write_dataset(
     fps: int = 12,
     crf: int = 18,
     seed: int = 0,
+    level: int = 0,
+    pretrain_levels: Sequence[int] = (0,),
+    davis_level: int = 0,
     num_davis: int = 6,
     davis_frames: int = 20,
     davis_size: int = 128,
@@ -147,6 +153,10 @@ def write_dataset(
         fps: Frames per second of the videos.
         crf: Constant rate factor of x264.
         seed: Non-negative seed of all random draws.
+        level: Difficulty of the labelled videos, an index of ``LEVELS``.
+        pretrain_levels: Those of the unlabelled ones: one for each round of
+            all motions, by turns.
+        davis_level: That of the DAVIS sequences.
         num_davis: Number of DAVIS sequences; by turns one and two objects.
         davis_frames: Frames per DAVIS sequence.
         davis_size: Side of the DAVIS frames in pixels.
@@ -170,6 +180,9 @@ def write_dataset(
         fps=fps,
         crf=crf,
         seed=seed,
+        level=level,
+        pretrain_levels=list(pretrain_levels),
+        davis_level=davis_level,
         num_davis=num_davis,
         davis_frames=davis_frames,
         davis_size=davis_size,
@@ -188,11 +201,14 @@ def write_dataset(
         for i in range(count):
             row, label = divmod(i, len(motions))
             folder, suffix = f'{split}/{motions[label]}', f' {label}'
+            grade = level
             if split == 'pretrain':
+                grade = pretrain_levels[row % len(pretrain_levels)]
                 row, folder, suffix = i, split, ''
             path = f'videos/{folder}/{row:05d}.mp4'
             texts[f'{split}.txt'] += f'{path}{suffix}\n'
-            videos.append((path, motions[label], (seed, _SPLITS[split], i)))
+            words = (seed, _SPLITS[split], i)
+            videos.append((path, motions[label], LEVELS[grade], words))
     texts['classes.txt'] = ''.join(f'{motion}\n' for motion in motions)
     sequences = [f'shapes-{i:02d}' for i in range(num_davis)]
     if sequences:
@@ -201,7 +217,7 @@ def write_dataset(
 
     if _is_complete(root, texts['manifest.json']):
         return False
-    ours = {*texts, *(path for path, _, _ in videos)}
+    ours = {*texts, *(path for path, *_ in videos)}
     for name in sequences:
         for t in range(davis_frames):
             ours.add(f'davis/JPEGImages/480p/{name}/{t:05d}.jpg')
@@ -211,15 +227,16 @@ def write_dataset(
     with tqdm(
         total=len(videos) + num_davis, desc=root.name, disable=disable
     ) as bar:
-        for path, motion, words in videos:
+        for path, motion, difficulty, words in videos:
             rng = np.random.default_rng(np.random.SeedSequence(words))
-            frames, _ = render(sample_scene(rng, motion), num_frames, size)
+            scene = sample_scene(rng, motion, level=difficulty)
+            frames, _ = render(scene, num_frames, size)
             write_video(root / path, frames, fps, crf)
             bar.update()
         for i, name in enumerate(sequences):
             words = (seed, _SPLITS['davis'], i)
             rng = np.random.default_rng(np.random.SeedSequence(words))
-            scene = sample_vos_scene(rng, i % 2 + 1)
+            scene = sample_vos_scene(rng, i % 2 + 1, LEVELS[davis_level])
             _write_davis(root, name, *render(scene, davis_frames, davis_size))
             bar.update()
     for name, text in texts.items():  # the manifest is the last
