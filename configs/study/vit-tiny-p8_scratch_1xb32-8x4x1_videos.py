@@ -99,9 +99,7 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='LearningRateDecayOptimizerConstructor',
-    paramwise_cfg=dict(
-        decay_type='layer_wise', decay_rate=0.75, num_layers=4
-    ),
+    paramwise_cfg=dict(decay_type='layer_wise', decay_rate=0.75, num_layers=4),
     optimizer=dict(
         type='AdamW',
         lr=1e-3,

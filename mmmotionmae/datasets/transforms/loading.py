@@ -139,8 +139,8 @@ class DecodeToMemory(BaseTransform):
     Args:
         max_bytes (int): Size of the memory, per process. Defaults to 1 GB.
         decoder (str): As in :class:`VideoInit`. Defaults to ``'pyav'``.
-        short_side (int, optional): Shrink the frames to this short side, in
-            pixels, by averaging over areas; smaller videos stay as they are.
+        short_side (int, optional): Resize the frames to this short side, in
+            pixels: smaller by averaging over areas, larger bilinearly.
             Defaults to None: not at all.
         cache_dir (str, optional): Keep the frames as .npy files in this
             folder, too, so that other processes and later runs need not
@@ -187,7 +187,7 @@ class DecodeToMemory(BaseTransform):
         if self.cache_dir is None:
             return self._decode(filename)
         path = self._cache_file(filename)
-        with suppress(OSError, ValueError, KeyError, BadZipFile):
+        with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile):
             with np.load(path) as video:
                 return video['frames'], float(video['fps'])
         frames, fps = self._decode(filename)
@@ -215,19 +215,22 @@ class DecodeToMemory(BaseTransform):
     def _decode(self, filename: str) -> tuple[np.ndarray, float]:
         with open_video(filename, self.decoder) as reader:
             frames = [
-                self._shrink(frame)
+                self._scale(frame)
                 for frame in reader.frames(range(reader.num_frames))
             ]
             return np.stack(frames), reader.fps
 
-    def _shrink(self, frame: np.ndarray) -> np.ndarray:
-        short = min(frame.shape[:2])
-        if self.short_side is None or short <= self.short_side:
+    def _scale(self, frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        short = min(height, width)
+        if self.short_side is None or short == self.short_side:
             return frame
-        height, width = (
-            round(side * self.short_side / short) for side in frame.shape[:2]
+        factor = self.short_side / short
+        return cv2.resize(
+            frame,
+            (round(width * factor), round(height * factor)),
+            interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR,
         )
-        return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
     def __repr__(self) -> str:
         return (
