@@ -2,11 +2,15 @@
 import os
 import shutil
 
+import cv2
 import decord
 import numpy as np
 import pytest
+from helpers.video_files import encode
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import Compose
+
+from mmmotionmae.utils.errors import VideoError
 
 BYTES = 12 * 32 * 32 * 3  # of one generated video
 
@@ -135,3 +139,64 @@ def test_stands_in_for_decord_in_a_pipeline(videos):
         starts.add(int(results['frame_inds'][0]))
         assert np.array_equal(*clips)
     assert len(starts) > 1
+
+
+@pytest.mark.parametrize(
+    ('short_side', 'rule'),
+    [(8, cv2.INTER_AREA), (48, cv2.INTER_LINEAR), (32, None)],
+)
+def test_frames_of_another_size(videos, short_side, rule):
+    results = load(build(short_side=short_side), videos[0])
+    expected = frames_of(videos[0])
+    if rule is not None:
+        size = (short_side, short_side)
+        expected = np.stack(
+            [cv2.resize(f, size, interpolation=rule) for f in expected]
+        )
+    np.testing.assert_array_equal(results['array'], expected)
+    if short_side == 8:  # means of 4x4 pixels
+        means = frames_of(videos[0]).reshape(12, 8, 4, 8, 4, 3).mean((2, 4))
+        assert abs(results['array'] - means).max() <= 0.5
+
+
+def test_the_short_side_of_a_wide_video(tmp_path):
+    path = tmp_path / 'wide.mp4'
+    encode(path)  # 128x96
+    assert load(build(short_side=24), path)['array'].shape[1:] == (24, 32, 3)
+
+
+def test_frames_on_disk(videos, tmp_path, monkeypatch):
+    """Another process reads them, and those of a changed video are new."""
+    cache_dir = tmp_path / 'cache'
+    options = dict(cache_dir=str(cache_dir), short_side=16)
+    first = load(build(**options), videos[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'mmmotionmae.datasets.transforms.loading.open_video', None
+        )
+        again = load(build(**options), videos[0])
+    np.testing.assert_array_equal(again['array'], first['array'])
+    assert again['avg_fps'] == first['avg_fps']
+    assert len(list(cache_dir.iterdir())) == 1
+
+    shutil.copy(videos[1], videos[0])
+    changed = load(build(**options), videos[0])
+    expected = load(build(short_side=16), videos[1])
+    np.testing.assert_array_equal(changed['array'], expected['array'])
+    other = load(build(cache_dir=str(cache_dir)), videos[1])
+    assert other['array'].shape == (12, 32, 32, 3)
+    os.remove(videos[1])
+    with pytest.raises(VideoError, match='no such file'):
+        load(build(**options), videos[1])
+
+
+def test_damaged_frames_on_disk(videos, tmp_path):
+    options = dict(cache_dir=str(tmp_path / 'cache'))
+    first = load(build(**options), videos[0])
+    (path,) = (tmp_path / 'cache').iterdir()
+    whole = path.read_bytes()
+    for damaged in (b'', whole[: len(whole) // 2], b'no archive'):
+        path.write_bytes(damaged)
+        again = load(build(**options), videos[0])
+        np.testing.assert_array_equal(again['array'], first['array'])
+        assert path.stat().st_size == len(whole)

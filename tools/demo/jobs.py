@@ -3,18 +3,17 @@
 
 import json
 import multiprocessing
-import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmmotionmae.cli.splits import last_lines
+from mmmotionmae.utils.output import output_to
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,25 +57,6 @@ class Results:
     seconds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def output_to(log: Path) -> Iterator[None]:
-    """Send what this process and those it starts print to a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    streams = (sys.stdout, sys.stderr)
-    kept = [os.dup(stream.fileno()) for stream in streams]
-    with open(log, 'w') as file:
-        try:
-            for stream in streams:
-                stream.flush()
-                os.dup2(file.fileno(), stream.fileno())
-            yield
-        finally:
-            for stream, descriptor in zip(streams, kept, strict=True):
-                stream.flush()
-                os.dup2(descriptor, stream.fileno())
-                os.close(descriptor)
 
 
 def run_job(

@@ -1,9 +1,17 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from zipfile import BadZipFile
+
+import cv2
 import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ...utils.errors import VideoError
+from ...utils.files import complete_file
 from ..readers import FrameFolderReader, VideoReader, open_video
 
 
@@ -131,14 +139,29 @@ class DecodeToMemory(BaseTransform):
     Args:
         max_bytes (int): Size of the memory, per process. Defaults to 1 GB.
         decoder (str): As in :class:`VideoInit`. Defaults to ``'pyav'``.
+        short_side (int, optional): Resize the frames to this short side, in
+            pixels: smaller by averaging over areas, larger bilinearly.
+            Defaults to None: not at all.
+        cache_dir (str, optional): Keep the frames as .npy files in this
+            folder, too, so that other processes and later runs need not
+            decode them. A video that has changed is decoded anew. Defaults to
+            None.
 
     Raises:
         VideoError: If the video cannot be read.
     """
 
-    def __init__(self, max_bytes: int = 10**9, decoder: str = 'pyav') -> None:
+    def __init__(
+        self,
+        max_bytes: int = 10**9,
+        decoder: str = 'pyav',
+        short_side: int | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
         self.max_bytes = max_bytes
         self.decoder = decoder
+        self.short_side = short_side
+        self.cache_dir = cache_dir
         self._used = 0
         self._videos: dict[str, tuple[np.ndarray, float]] = {}
 
@@ -146,7 +169,7 @@ class DecodeToMemory(BaseTransform):
         """Decode ``results['filename']``, or remember it."""
         filename = results['filename']
         if filename not in self._videos:
-            video = self._decode(filename)
+            video = self._load(filename)
             if self._used + video[0].nbytes > self.max_bytes:
                 return self._add(results, *video)
             self._used += video[0].nbytes
@@ -160,13 +183,58 @@ class DecodeToMemory(BaseTransform):
         results.update(array=frames, total_frames=len(frames), avg_fps=fps)
         return results
 
+    def _load(self, filename: str) -> tuple[np.ndarray, float]:
+        if self.cache_dir is None:
+            return self._decode(filename)
+        path = self._cache_file(filename)
+        with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile):
+            with np.load(path) as video:
+                return video['frames'], float(video['fps'])
+        frames, fps = self._decode(filename)
+        suffix = f'.{os.getpid()}.tmp'
+        with complete_file(path, suffix) as part, open(part, 'wb') as file:
+            np.savez(file, frames=frames, fps=fps)
+        return frames, fps
+
+    def _cache_file(self, filename: str) -> Path:
+        """By all that the frames depend on."""
+        try:
+            status = os.stat(filename)
+        except OSError as error:
+            raise VideoError('there is no such file') from error
+        origin = (
+            os.path.abspath(filename),
+            status.st_size,
+            status.st_mtime_ns,
+            self.decoder,
+            self.short_side,
+        )
+        name = hashlib.sha256(repr(origin).encode()).hexdigest()[:24]
+        return Path(self.cache_dir or '') / f'{name}.npz'
+
     def _decode(self, filename: str) -> tuple[np.ndarray, float]:
         with open_video(filename, self.decoder) as reader:
-            frames = np.stack(list(reader.frames(range(reader.num_frames))))
-            return frames, reader.fps
+            frames = [
+                self._scale(frame)
+                for frame in reader.frames(range(reader.num_frames))
+            ]
+            return np.stack(frames), reader.fps
+
+    def _scale(self, frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        short = min(height, width)
+        if self.short_side is None or short == self.short_side:
+            return frame
+        factor = self.short_side / short
+        return cv2.resize(
+            frame,
+            (round(width * factor), round(height * factor)),
+            interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR,
+        )
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(max_bytes={self.max_bytes}, '
-            f'decoder={self.decoder!r})'
+            f'decoder={self.decoder!r}, short_side={self.short_side}, '
+            f'cache_dir={self.cache_dir!r})'
         )

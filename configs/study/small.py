@@ -1,0 +1,68 @@
+"""Small setting of the study: which cells there are; see docs/study.
+
+Not a training of its own: `python tools/study.py configs/study/small.py` runs
+all cells, each a training or test by the other configs of this folder.
+"""
+
+configs = dict(
+    pretrain='configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1_videos.py',
+    finetune='configs/study/vit-tiny-p8_scratch_1xb32-8x4x1_videos.py',
+    vos='configs/study/vit-tiny-p8_label-propagation_davis2017.py',
+)
+
+domains = dict(
+    g1=dict(
+        lists=['g1_motion/pretrain_forward_trainepisodes.txt'],
+        held_out=['g1_motion/val_hand.txt'],
+    ),
+)
+episode = '(ep[0-9]+)'
+tasks = dict(
+    hand=dict(
+        train='g1_motion/train_hand.txt',
+        test='g1_motion/val_hand.txt',
+        cluster=episode,
+    ),
+    arm=dict(
+        train='g1_motion/train_arm.txt',
+        test='g1_motion/val_arm.txt',
+        cluster=episode,
+        finetune_seeds=(),
+    ),
+    weizmann10=dict(
+        train='weizmann10/train.txt',
+        test='weizmann10/val.txt',
+        cluster='/([a-z]+)_[^/]*$',
+        leave_one_cluster_out=True,
+        finetune_seeds=(),
+    ),
+    uti6=dict(
+        train='uti6/train.txt',
+        test='uti6/val.txt',
+        cluster='(set[0-9])/[0-9]+_(seq[0-9]+)',
+        leave_one_cluster_out=True,
+        finetune_seeds=(),
+    ),
+)
+segmentation = dict(davis_tiny='../davis_tiny', davis_multi='../davis_multi')
+
+arms = {
+    'scratch': None,
+    'videomae': {'model.head.motion_weight': 0.0},
+    'motion': {'model.head.pixel_weight': 0.0},
+    'motionmae': {},
+}
+factors = {
+    'motionmae-independent': {'model.neck.sharing': 'independent'},
+}
+contrasts = [
+    ('videomae', 'scratch'),
+    ('motion', 'videomae'),
+    ('motionmae', 'videomae'),
+    ('motionmae', 'motion'),
+]
+
+pretrain_seeds = (0, 1, 2)
+finetune_seeds = (0, 1, 2)
+pretrain_steps = 4000
+finetune_steps = 400

@@ -1,0 +1,415 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""`tools/study.py`: plans, cells, what runs them, and the report."""
+
+import multiprocessing
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import study as tool
+from studies import cells as files
+from studies import report as reports
+from studies import running
+from studies.plan import Plan, draw, set_steps
+from studies.steps import run_cell
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis.runner import load_config
+from mmmotionmae.datasets.moving_shapes import write_dataset
+
+PLAN = 'configs/study/small.py'
+DOMAIN = dict(lists=['pretrain.txt'], held_out=['val.txt'])
+TASK = dict(train='train.txt', test='val.txt', cluster='(video_[0-9])')
+
+
+def write_lists(folder, sizes=(20, 12, 8)):
+    for name, size in zip(('pretrain', 'train', 'val'), sizes, strict=True):
+        lines = [f'{name}/video_{i:03}.mp4 {i % 4}\n' for i in range(size)]
+        (folder / f'{name}.txt').write_text(''.join(lines))
+
+
+def a_plan(folder, out=None, **changes):
+    cfg = load_config(PLAN)
+    cfg.domains, cfg.tasks = dict(g=DOMAIN), dict(t=TASK)
+    cfg.segmentation, cfg.factors = {}, {}
+    cfg.pretrain_seeds = cfg.finetune_seeds = (0, 1)
+    cfg.update(changes)
+    return Plan(cfg, folder, out or folder / 'out')
+
+
+def by_name(plan):
+    return {cell.name: cell for cell in plan.cells()}
+
+
+@pytest.fixture
+def lists(tmp_path):
+    write_lists(tmp_path)
+    return tmp_path
+
+
+def test_cells_of_a_plan(lists):
+    cells = by_name(a_plan(lists))
+    assert Counter(cell.kind for cell in cells.values()) == dict(
+        pretrain=3 * 2,
+        reconstruct=3 * 2,
+        linear=4 * 2,
+        finetune=4 * 2 * 2,
+        differences=1,
+    )
+    tuned = cells['finetune/g/videomae/seed1/t/seed0']
+    assert tuned.parent == cells['pretrain/g/videomae/seed1']
+    assert tuned.parent.cfg.model.head.motion_weight == 0
+    assert cells['finetune/none/scratch/seed0/t/seed0'].parent is None
+    # Equal in all but what the arm says.
+    arms = [cells[f'pretrain/g/{a}/seed1'] for a in ('motion', 'motionmae')]
+    assert arms[0].cfg.model.head.pop('pixel_weight') == 0
+    assert arms[1].cfg.model.head.pop('pixel_weight') == 1
+    assert arms[0].cfg.to_dict() == arms[1].cfg.to_dict()
+
+
+def test_factors_have_seeds_of_their_own(lists):
+    cells = by_name(
+        a_plan(lists, factors=dict(f={'model.head.motion_weight': 4.0}))
+    )
+    names = [name for name in cells if name.startswith('pretrain/g/f/')]
+    assert names == ['pretrain/g/f/seed0']
+
+
+def test_fingerprints(lists, tmp_path_factory):
+    """They change with what results depend on, and with nothing else."""
+    cells = by_name(a_plan(lists))
+    prints = {cell.fingerprint() for cell in cells.values()}
+    assert len(prints) == len(cells)
+
+    other = tmp_path_factory.mktemp('elsewhere')
+    write_lists(other)
+    moved = by_name(a_plan(other, other / 'results'))
+    assert {c.fingerprint() for c in moved.values()} == prints
+
+    write_lists(other, (21, 12, 8))
+    changed = by_name(a_plan(other))
+    same = {
+        name.split('/')[1]
+        for name, cell in cells.items()
+        if changed[name].fingerprint() == cell.fingerprint()
+    }
+    assert same == {'none', 't'}  # all that no pre-training is behind
+
+    slower = by_name(a_plan(lists, finetune_steps=5))
+    differ = {
+        cell.kind
+        for name, cell in slower.items()
+        if cell.fingerprint() != cells[name].fingerprint()
+    }
+    # The linear probe has no use for steps; its config holds them.
+    assert differ == {'finetune', 'linear', 'differences'}
+
+
+def test_a_share_of_the_labels(lists):
+    plan = a_plan(lists, tasks=dict(t=dict(TASK, fraction=0.5)))
+    cells = by_name(plan)
+    texts = [
+        cells[f'finetune/g/motion/seed0/t/seed{seed}'].lists['train']
+        for seed in (0, 1)
+    ]
+    assert texts[0] != texts[1]
+    for text in texts:
+        labels = [line.split()[1] for line in text.splitlines()]
+        # 3 videos of each of 4 classes; half of 3, rounded, is 2.
+        assert Counter(labels) == dict.fromkeys('0123', 2)
+
+
+def test_draw():
+    videos = [(str(i), 0) for i in range(100)] + [('last', 1)]
+    drawn = draw(videos, 0.1, seed=3)
+    assert Counter(label for _, label in drawn) == {0: 10, 1: 1}
+    assert drawn == sorted(drawn, key=videos.index)
+    assert draw(videos, 0.1, seed=3) == drawn != draw(videos, 0.1, seed=4)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'videos', 'epochs', 'batch'),
+    [(4000, 640, 400, 64), (4000, 669, 400, 64), (100, 20, 100, 20)],
+)
+def test_steps(steps, videos, epochs, batch):
+    cfg = load_config(
+        'configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1_videos.py'
+    )
+    set_steps(cfg, steps, videos, 8)
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.train_dataloader.batch_size == batch
+    warm_up, cosine = cfg.param_scheduler
+    assert (warm_up.begin, cosine.end) == (0, epochs)
+    assert warm_up.end == cosine.begin == round(epochs / 40)
+    assert cfg.default_hooks.checkpoint.interval == epochs // 8
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(cluster='(episode)'), "'\\(episode\\)' for clusters finds none"),
+        (dict(cluster='video'), 'needs a group'),
+        (dict(train='none.txt'), 'no list .*none.txt.*--data-root'),
+        (dict(train='bare.txt'), 'bare.txt have no labels'),
+    ],
+)
+def test_bad_plans(lists, changes, message):
+    (lists / 'bare.txt').write_text('a.mp4\n')
+    plan = a_plan(lists, tasks=dict(t=dict(TASK, **changes)))
+    with pytest.raises(UsageError, match=message):
+        plan.cells()
+
+
+def test_paths_are_relative_to_the_list(tmp_path):
+    (tmp_path / 'set').mkdir()
+    (tmp_path / 'set/list.txt').write_text('a b.mp4 3\n')
+    videos = a_plan(tmp_path).read('set/list.txt')
+    assert videos == [('set/a b.mp4', 3)]
+
+
+# What runs them
+
+
+@pytest.fixture
+def pretending(monkeypatch):
+    """Cells that only pretend, in processes that start at once."""
+    monkeypatch.setattr(
+        running, 'CONTEXT', multiprocessing.get_context('fork')
+    )
+    monkeypatch.setattr(running, '_run', pretend)
+
+
+def pretend(cell, root):
+    """A cell that notes when its parent was done."""
+    parent = cell.parent and files.read_record(cell.parent, root)
+    result = dict(top1=0.5, parent=parent and parent['name'])
+    return files.write_record(cell, root, result, 60)
+
+
+def fail(cell, root):
+    log = cell.folder(root) / 'log.txt'
+    log.parent.mkdir(parents=True)
+    log.write_text('first\nthe last words\n')
+    raise ValueError('no luck')
+
+
+def test_run_cells(lists, tmp_path, pretending):
+    plan, said = a_plan(lists), []
+    cells = plan.cells()
+    some = [c for c in cells if 'scratch' in c.name]
+    running.run_cells(some, tmp_path, 2, said.append)
+    before = {c.name: files.read_record(c, tmp_path) for c in some}
+    records = running.run_cells(cells, tmp_path, 2, said.append)
+    assert records.keys() == {cell.name for cell in cells}
+    for cell in cells:
+        result = records[cell.name]['result']
+        assert result['parent'] == (cell.parent and cell.parent.name)
+    assert {n: records[n] for n in before} == before
+    assert f'{len(cells)} cells, {len(some)} of them done already' in said
+    assert said[-1].startswith(f'[{len(cells)}/{len(cells)}]')
+
+
+def test_a_cell_that_fails(lists, tmp_path, pretending, monkeypatch):
+    monkeypatch.setattr(running, '_run', fail)
+    cell = by_name(a_plan(lists))['pretrain/g/motion/seed0']
+    with pytest.raises(UsageError, match='motion/seed0 failed: no luck') as e:
+        running.run_cells([cell], tmp_path, 1)
+    assert 'the last words' in str(e.value)
+    assert files.read_record(cell, tmp_path) is None
+
+
+def test_a_cell_whose_parent_is_missing(lists, tmp_path, pretending):
+    cell = by_name(a_plan(lists))['linear/g/motion/seed0/t']
+    with pytest.raises(UsageError, match='waits for a cell'):
+        running.run_cells([cell], tmp_path, 1)
+
+
+# What they do
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('shapes') / 'data'
+    write_dataset(folder, 8, 16, 8)
+    return folder
+
+
+def test_every_kind_of_cell(shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv('STUDY_CACHE', str(tmp_path / 'frames'))
+    plan = a_plan(
+        shapes,
+        tmp_path,
+        tasks=dict(t=dict(TASK, cluster='([0-9]+).mp4')),
+        segmentation=dict(s='davis'),
+        pretrain_steps=2,
+        finetune_steps=2,
+        pretrain_seeds=(0,),
+        finetune_seeds=(0,),
+    )
+    cells = by_name(plan)
+    wanted = [
+        'pretrain/g/motionmae/seed0',
+        'reconstruct/g/motionmae/seed0',
+        'linear/g/motionmae/seed0/t',
+        'finetune/g/motionmae/seed0/t/seed0',
+        'vos/g/motionmae/seed0/s',
+        'linear/none/scratch/seed0/t',
+        'differences/t',
+    ]
+    results = {}
+    for name in wanted:
+        results[name] = run_cell(cells[name], tmp_path)
+        files.write_record(cells[name], tmp_path, results[name], 1)
+    pretrained = results[wanted[0]]
+    assert pretrained['curve'][-1]['step'] == 2
+    assert {'r2_pixel', 'r2_motion'} <= results[wanted[1]].keys()
+    for name in (*wanted[2:4], *wanted[5:]):
+        result = results[name]
+        assert len(result['hits']) == len(result['labels']) == 8
+        assert result['top1'] == result['hits'].count('1') / 8
+    assert 0 < results[wanted[4]]['metrics']['J&F-Mean'] < 1
+    # Once more, in another folder: the same, down to the last bit.
+    again = tmp_path / 'again'
+    assert run_cell(cells[wanted[0]], again) == pretrained
+    assert list((tmp_path / 'frames').glob('*.npz'))
+
+
+# The report
+
+
+def records_of(hits):
+    """Records of made-up fine-tunings, by arm and seed."""
+    records = {}
+    for (arm, seed, run), row in hits.items():
+        domain = 'none' if arm == 'scratch' else 'g'
+        name = f'finetune/{domain}/{arm}/seed{seed}/hand/seed{run}'
+        records[name] = dict(
+            name=name,
+            kind='finetune',
+            seconds=60.0,
+            result=dict(hits=row, clusters=list('aabb')),
+        )
+    return records
+
+
+def test_tables(lists):
+    records = records_of(
+        {
+            ('scratch', 0, 0): '0000',
+            ('videomae', 0, 0): '1100',
+            ('motionmae', 0, 0): '1111',
+            ('motionmae', 1, 0): '1111',
+        }
+    )
+    cfg = a_plan(lists).cfg
+    cfg.tasks = dict(hand=TASK)
+    tables = reports.Report(cfg, records).tables()
+    assert (
+        '| g | motionmae | 2 × 1 | 100.0 [100.0, 100.0] |'
+        in (tables['finetune'])
+    )
+    assert '| none | scratch | 1 × 1 | 0.0 [0.0, 0.0] |' in tables['finetune']
+    # 50 more, all in one of two clusters: between none and all.
+    assert re.search(
+        r'\| motionmae − videomae \| \+50.0 \[\+0.0, \+100.0\] \|',
+        tables['differences'],
+    )
+
+
+def test_incomplete_pretrainings_are_left_out():
+    outcomes = reports.collect(
+        records_of(
+            {
+                ('videomae', 0, 0): '1100',
+                ('videomae', 0, 1): '1110',
+                ('videomae', 1, 0): '0000',
+            }
+        ),
+        'finetune',
+    )
+    values = outcomes['g', 'videomae', 'hand'].values
+    np.testing.assert_array_equal(
+        values, [[[100, 100, 0, 0], [100, 100, 100, 0]]]
+    )
+
+
+def test_report_from_records_alone(tmp_path, capsys):
+    """It needs neither data nor weights, and gives the same again."""
+    folder = tmp_path / 'study'
+    files.write_records(
+        folder / tool.RECORDS,
+        records_of({('videomae', 0, 0): '1100'}).values(),
+    )
+    argv = ['--report', str(folder), '--data-root', str(tmp_path / 'none')]
+    tool.study(tool.parse_args(argv))
+    page = folder / 'README.md'
+    first = page.read_text()
+    assert '<!-- table: finetune -->' in first
+    assert (folder / 'results.png').stat().st_size > 1000
+    page.write_text(first.replace('| --- |', '| lost |') + 'By hand.\n')
+    tool.study(tool.parse_args(argv))
+    assert page.read_text() == first + 'By hand.\n'
+    assert '1 records; report in' in capsys.readouterr().out
+
+
+def test_bad_records(tmp_path):
+    path = tmp_path / tool.RECORDS
+    path.write_text('{"name": "a"}\n{}\n')
+    with pytest.raises(UsageError, match='line 2 is no record'):
+        files.read_records(path)
+
+
+# The command line
+
+
+def command(lists, *argv):
+    tool.study(
+        tool.parse_args(
+            [
+                *('--data-root', str(lists), '--out-dir', str(lists / 'out')),
+                *('--train-list', 'train.txt', '--test-list', 'val.txt'),
+                *argv,
+            ]
+        )
+    )
+
+
+def test_own_lists(lists, capsys):
+    command(lists, '--list', '--only', 'finetune/own/motionmae/seed0')
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [(state, name) for _, state, name in rows if len(_) == 12] == [
+        ('-', 'pretrain/own/motionmae/seed0'),
+        *(
+            ('-', f'finetune/own/motionmae/seed0/own/seed{seed}')
+            for seed in range(3)
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['--only', 'nothing'], 'No cell has .nothing.'),
+        (['--only', '('], 'no regular expression'),
+        (['--rerun', 'pretrain/own/motion/seed0'], 'no cell that is done'),
+    ],
+)
+def test_bad_commands(lists, argv, message):
+    with pytest.raises(UsageError, match=message):
+        command(lists, *argv)
+
+
+def test_rerun(lists, pretending, monkeypatch, capsys):
+    """The same result is told; another one is an error that names it."""
+    command(lists, '--only', 'linear/own/motion/seed0')
+    name = 'linear/own/motion/seed0/own'
+    command(lists, '--rerun', name)
+    assert f'{name} gives the same result once more' in capsys.readouterr().out
+    monkeypatch.setattr(running, '_run', pretend_otherwise)
+    with pytest.raises(UsageError, match='top1: 0.5 -> 0.25'):
+        command(lists, '--rerun', name)
+
+
+def pretend_otherwise(cell, root):
+    return files.write_record(cell, root, dict(top1=0.25), 1)

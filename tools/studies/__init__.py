@@ -1,0 +1,2 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Parts of tools/study.py."""

@@ -1,0 +1,340 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Plans of studies: which cells there are.
+
+A plan is a config file, such as configs/study/small.py:
+
+* ``configs``: the config files of ``pretrain``, ``finetune`` and ``vos``;
+* ``domains``: what is pre-trained on. Each has ``lists``, relative to the
+  data root, and optional ``steps``;
+* ``tasks``: labelled data. Each has ``train`` and ``test`` lists,
+  ``cluster`` (a regular expression; videos with the same
+  groups depend on each other), optionally ``fraction`` of the labels,
+  ``finetune_seeds`` of its own, and ``leave_one_cluster_out``: the linear
+  probe is tested on each cluster after training on all others of both lists;
+* ``segmentation``: DAVIS folders, by name, relative to the data root;
+* ``arms``: changes of the pre-training config, by name; None is no
+  pre-training;
+* ``factors``: likewise, for one seed;
+* ``pretrain_seeds``, ``finetune_seeds``, ``factor_seeds``;
+* ``pretrain_steps``, ``finetune_steps``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from mmmotionmae.apis.runner import load_config
+from mmmotionmae.datasets.annotation import read_video_list
+from mmmotionmae.utils.errors import UsageError
+
+from .cells import Cell
+
+Videos = list[tuple[str, int]]
+
+
+class Plan:
+    """The cells of a study.
+
+    Args:
+        path: The plan, a config file.
+        data_root: Folder to which lists are relative.
+        root: Folder of the study, for lists that are made.
+
+    Raises:
+        UsageError: If the plan or a list cannot be read, or an expression
+            fits no video.
+    """
+
+    def __init__(self, cfg: Config, data_root: Path, root: Path) -> None:
+        self.cfg, self.data_root, self.root = cfg, data_root, root
+        self._lists: dict[str, Videos] = {}
+        self._configs = {
+            name: load_config(path) for name, path in cfg.configs.items()
+        }
+
+    def cells(self) -> list[Cell]:
+        """All cells, each after its parent."""
+        cells: list[Cell] = []
+        for seeds, arms in (
+            (self.cfg.pretrain_seeds, self.cfg.arms),
+            (self.cfg.get('factor_seeds', (0,)), self.cfg.get('factors', {})),
+        ):
+            for seed in seeds:
+                for domain in self.cfg.domains:
+                    for arm, options in arms.items():
+                        cells += self._arm(domain, arm, options, seed)
+        for task in self.cfg.tasks:
+            cells.append(self._baseline(task))
+        unique = {cell.name: cell for cell in cells}
+        return list(unique.values())
+
+    def _arm(
+        self, domain: str, arm: str, options: Any, seed: int
+    ) -> Iterator[Cell]:
+        parent = None
+        if options is not None:
+            parent = self._pretrain(domain, arm, options, seed)
+            yield parent
+            yield from self._reconstruct(domain, parent, seed)
+        elif domain != next(iter(self.cfg.domains)):
+            return  # no pre-training is the same for all of them
+        where = f'{domain if parent else "none"}/{arm}/seed{seed}'
+        for task, spec in self.cfg.tasks.items():
+            if domain in spec.get('domains', self.cfg.domains):
+                cfg = self._finetune_config(task, spec)
+                yield self._probe(where, task, cfg, parent, seed)
+                for number in spec.get(
+                    'finetune_seeds', self.cfg.finetune_seeds
+                ):
+                    yield self._finetune(
+                        where, task, cfg, parent, seed, number
+                    )
+        for name, folder in self.cfg.get('segmentation', {}).items():
+            cfg = self._config('vos')
+            cfg.test_dataloader.dataset.data_root = str(
+                self.data_root / folder
+            )
+            yield Cell(
+                f'vos/{where}/{name}',
+                'vos',
+                cfg,
+                seed,
+                parent=parent,
+                settings=dict(data=folder),
+            )
+
+    def _config(self, name: str) -> Config:
+        return Config(self._configs[name].to_dict())
+
+    def _pretrain(
+        self, domain: str, arm: str, options: Mapping[str, Any], seed: int
+    ) -> Cell:
+        spec = self.cfg.domains[domain]
+        videos = [v for name in spec.lists for v in self.read(name)]
+        cfg = self._config('pretrain')
+        cfg.merge_from_dict(dict(options))
+        steps = spec.get('steps', self.cfg.pretrain_steps)
+        set_steps(cfg, steps, len(videos), checkpoints=8)
+        cfg.train_dataloader.dataset.ann_file = str(
+            self.write(f'pretrain_{domain}', videos)
+        )
+        cfg.train_dataloader.dataset.data_prefix = dict(
+            video=str(self.data_root)
+        )
+        return Cell(
+            f'pretrain/{domain}/{arm}/seed{seed}',
+            'pretrain',
+            cfg,
+            seed,
+            dict(train=as_text(videos)),
+        )
+
+    def _reconstruct(
+        self, domain: str, parent: Cell, seed: int
+    ) -> Iterator[Cell]:
+        """How well held-out clips of the domain are reconstructed."""
+        spec = self.cfg.domains[domain]
+        if 'held_out' not in spec:
+            return
+        videos = [v for name in spec.held_out for v in self.read(name)]
+        cfg = Config(parent.cfg.to_dict())
+        cfg.train_dataloader.dataset.ann_file = str(
+            self.write(f'held_out_{domain}', videos)
+        )
+        yield Cell(
+            parent.name.replace('pretrain/', 'reconstruct/', 1),
+            'reconstruct',
+            cfg,
+            seed,
+            dict(test=as_text(videos)),
+            parent,
+            dict(num_videos=self.cfg.get('reconstruct_videos', 512)),
+        )
+
+    def _finetune_config(self, task: str, spec: Any) -> Config:
+        cfg = self._config('finetune')
+        train, test = self.read(spec.train), self.read(spec.test)
+        cfg.model.cls_head.num_classes = 1 + max(
+            label for _, label in labelled(spec.train, train)
+        )
+        labelled(spec.test, test)
+        clusters([*train, *test], spec.cluster)  # now, not after the training
+        for part, videos in (('train', train), ('test', test)):
+            dataset = cfg[f'{part}_dataloader'].dataset
+            dataset.ann_file = str(self.write(f'{task}_{part}', videos))
+            dataset.data_prefix = dict(video=str(self.data_root))
+        set_steps(cfg, self.cfg.finetune_steps, len(train), checkpoints=1)
+        return cfg
+
+    def _task_lists(self, task: str) -> dict[str, str]:
+        spec = self.cfg.tasks[task]
+        return {
+            part: as_text(self.read(spec[part])) for part in ('train', 'test')
+        }
+
+    def _finetune(
+        self,
+        where: str,
+        task: str,
+        cfg: Config,
+        parent: Cell | None,
+        seed: int,
+        number: int,
+    ) -> Cell:
+        spec, lists = self.cfg.tasks[task], self._task_lists(task)
+        if 'fraction' in spec:
+            videos = draw(self.read(spec.train), spec.fraction, number)
+            cfg = Config(cfg.to_dict())
+            cfg.train_dataloader.dataset.ann_file = str(
+                self.write(f'{task}_train_{number}', videos)
+            )
+            set_steps(cfg, self.cfg.finetune_steps, len(videos), 1)
+            lists['train'] = as_text(videos)
+        return Cell(
+            f'finetune/{where}/{task}/seed{number}',
+            'finetune',
+            cfg,
+            1000 * seed + number,
+            lists,
+            parent,
+            dict(cluster=spec.cluster),
+        )
+
+    def _probe(
+        self,
+        where: str,
+        task: str,
+        cfg: Config,
+        parent: Cell | None,
+        seed: int,
+    ) -> Cell:
+        spec = self.cfg.tasks[task]
+        settings = dict(
+            cluster=spec.cluster,
+            leave_one_cluster_out=spec.get('leave_one_cluster_out', False),
+        )
+        return Cell(
+            f'linear/{where}/{task}',
+            'linear',
+            cfg,
+            seed,
+            self._task_lists(task),
+            parent,
+            settings,
+        )
+
+    def _baseline(self, task: str) -> Cell:
+        """Frame differences, for what motion alone can tell."""
+        spec = self.cfg.tasks[task]
+        probe = self._probe(
+            'none', task, self._finetune_config(task, spec), None, 0
+        )
+        return Cell(
+            f'differences/{task}',
+            'differences',
+            probe.cfg,
+            0,
+            probe.lists,
+            None,
+            probe.settings,
+        )
+
+    def read(self, name: str) -> Videos:
+        """The videos of a list."""
+        if name not in self._lists:
+            path = self.data_root / name
+            if not path.is_file():
+                raise UsageError(
+                    f'There is no list {str(path)!r}. Say where the data is '
+                    'with --data-root.'
+                )
+            # Paths are relative to the folder of the list.
+            folder = Path(name).parent
+            self._lists[name] = [
+                ((folder / video).as_posix(), label)
+                for video, label in read_video_list(str(path))
+            ]
+        return self._lists[name]
+
+    def write(self, name: str, videos: Videos) -> Path:
+        """Write a list for a run."""
+        path = self.root / 'lists' / f'{name}.txt'
+        text = as_text(videos)
+        if not path.is_file() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return path
+
+
+def labelled(name: str, videos: Videos) -> Videos:
+    """The videos of a list, all of which have a label.
+
+    Raises:
+        UsageError: If they have none.
+    """
+    if any(label < 0 for _, label in videos):
+        raise UsageError(f'The videos of {name} have no labels.')
+    return videos
+
+
+def as_text(videos: Videos) -> str:
+    """The text of a list."""
+    return ''.join(
+        f'{path} {label}\n' if label >= 0 else f'{path}\n'
+        for path, label in videos
+    )
+
+
+def draw(videos: Videos, fraction: float, seed: int) -> Videos:
+    """A share of the videos of each class, at least one, in their order."""
+    rng = np.random.default_rng(seed)
+    labels = np.array([label for _, label in videos])
+    chosen: list[int] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        number = max(1, round(fraction * len(members)))
+        chosen += rng.permutation(members)[:number].tolist()
+    return [videos[index] for index in sorted(chosen)]
+
+
+def clusters(videos: Videos, pattern: str) -> list[str]:
+    """To which cluster each video belongs.
+
+    Raises:
+        UsageError: If the expression fits a video not, or has no group.
+    """
+    names = []
+    for path, _ in videos:
+        match = re.search(pattern, path)
+        if match is None or not match.groups():
+            raise UsageError(
+                f'The expression {pattern!r} for clusters finds none in '
+                f'{path!r}; it needs a group that fits every path.'
+            )
+        names.append('_'.join(match.groups()))
+    return names
+
+
+def set_steps(
+    cfg: Config, steps: int, num_videos: int, checkpoints: int
+) -> None:
+    """Give a config so many steps, in whole epochs, with its schedule.
+
+    The shares of the phases of the schedule stay what they are. A batch is
+    at most all videos.
+    """
+    loader = cfg.train_dataloader
+    loader.batch_size = min(loader.batch_size, num_videos)
+    per_epoch = num_videos // loader.batch_size
+    before, epochs = cfg.train_cfg.max_epochs, max(2, round(steps / per_epoch))
+    for scheduler in cfg.param_scheduler:
+        for key in ('begin', 'end'):
+            scheduler[key] = round(scheduler[key] * epochs / before)
+    warm_up, cosine = cfg.param_scheduler
+    warm_up.end = cosine.begin = max(1, warm_up.end)
+    cfg.train_cfg.max_epochs = cosine.end = epochs
+    cfg.default_hooks.checkpoint.interval = max(1, epochs // checkpoints)

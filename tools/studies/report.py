@@ -1,0 +1,409 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Tables and plots of a study, from its records alone."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from mmengine.config import Config
+
+from mmmotionmae.utils.errors import UsageError
+from mmmotionmae.utils.files import complete_file
+
+from .cells import Record
+from .statistics import Estimate, Values, bootstrap
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402
+
+BLOCK = re.compile(
+    r'(<!-- table: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- end -->)', re.S
+)
+
+
+class Outcome(NamedTuple):
+    """All results of an arm on a task.
+
+    Attributes:
+        values: (P, R, V): pre-trainings, runs of each, test items.
+        clusters: (V, ).
+    """
+
+    values: Values
+    clusters: Sequence[str]
+
+
+Outcomes = dict[tuple[str, str, str], Outcome]
+
+
+def collect(records: Mapping[str, Record], kind: str) -> Outcomes:
+    """Results of all arms, by domain, arm and task.
+
+    Pre-trainings that lack a run which others have are left out, so that the
+    values make a block.
+    """
+    found: dict[tuple[str, str, str], dict[str, dict[str, Record]]] = (
+        defaultdict(lambda: defaultdict(dict))
+    )
+    for name, record in records.items():
+        first, *rest = name.split('/')
+        if first != kind or len(rest) < 4:
+            continue
+        domain, arm, seed, task, *run = rest
+        found[domain, arm, task][seed]['/'.join(run)] = record
+    outcomes = {}
+    for key, seeds in found.items():
+        most = max(len(runs) for runs in seeds.values())
+        whole = [runs for runs in seeds.values() if len(runs) == most]
+        values, clusters = [], []
+        for runs in whole:
+            items = [_items(runs[run]['result']) for run in sorted(runs)]
+            values.append([value for value, _ in items])
+            clusters = items[0][1]
+        outcomes[key] = Outcome(100.0 * np.array(values, np.float64), clusters)
+    return outcomes
+
+
+def _items(result: Mapping[str, Any]) -> tuple[list[float], list[str]]:
+    if 'hits' in result:
+        return [float(hit) for hit in result['hits']], result['clusters']
+    objects = result['objects']
+    names = sorted(objects)
+    return (
+        [sum(objects[name]) / 2 for name in names],
+        [name.rpartition('_')[0] for name in names],
+    )
+
+
+class Report:
+    """The tables of a study.
+
+    Args:
+        cfg: Its plan.
+        records: Its records, by name.
+    """
+
+    def __init__(self, cfg: Config, records: Mapping[str, Record]) -> None:
+        self.cfg, self.records = cfg, records
+        self.kinds = {
+            kind: collect(records, kind)
+            for kind in ('finetune', 'linear', 'vos')
+        }
+
+    def tables(self) -> dict[str, str]:
+        """All tables, in Markdown, by name."""
+        tables = {
+            kind: self._means(kind, list(self.cfg.arms)) for kind in self.kinds
+        }
+        tables['differences'] = self._differences()
+        tables['reconstruction'] = self._reconstruction()
+        tables['factors'] = self._factors()
+        tables['cells'] = self._cells()
+        return tables
+
+    def _tasks(self, kind: str) -> list[str]:
+        order = [*self.cfg.tasks, *self.cfg.get('segmentation', {})]
+        present = {task for _, _, task in self.kinds[kind]}
+        return [task for task in order if task in present]
+
+    def _means(self, kind: str, arms: Sequence[str]) -> str:
+        tasks = self._tasks(kind)
+        rows = []
+        for domain in ('none', *self.cfg.domains):
+            for arm in arms:
+                cells, runs = [], ''
+                for task in tasks:
+                    outcome = self.kinds[kind].get((domain, arm, task))
+                    if outcome is None:
+                        cells.append('–')
+                        continue
+                    runs = '{} × {}'.format(*outcome.values.shape[:2])
+                    cells.append(
+                        _interval(
+                            bootstrap(outcome.values, None, outcome.clusters)
+                        )
+                    )
+                if runs:
+                    rows.append([domain, arm, runs, *cells])
+        if kind == 'linear':
+            rows.append(
+                ['–', 'frame differences', '–']
+                + [self._baseline(task) for task in tasks]
+            )
+        return markdown(['pre-trained on', 'arm', 'runs', *tasks], rows)
+
+    def _baseline(self, task: str) -> str:
+        record = self.records.get(f'differences/{task}')
+        if record is None:
+            return '–'
+        values, clusters = _items(record['result'])
+        return _interval(
+            bootstrap(
+                100.0 * np.array(values, np.float64)[None, None],
+                None,
+                clusters,
+            )
+        )
+
+    def _differences(self) -> str:
+        rows = []
+        for kind, outcomes in self.kinds.items():
+            for domain in self.cfg.domains:
+                for first, second in self.cfg.contrasts:
+                    cells = []
+                    for task in (
+                        *self.cfg.tasks,
+                        *self.cfg.get('segmentation', {}),
+                    ):
+                        pair = [
+                            outcomes.get((domain, arm, task))
+                            or outcomes.get(('none', arm, task))
+                            for arm in (first, second)
+                        ]
+                        if pair[0] is None or pair[1] is None:
+                            cells.append('–')
+                            continue
+                        cells.append(
+                            _interval(
+                                bootstrap(
+                                    pair[0].values,
+                                    pair[1].values,
+                                    pair[0].clusters,
+                                ),
+                                signed=True,
+                            )
+                        )
+                    if set(cells) != {'–'}:
+                        rows.append(
+                            [kind, domain, f'{first} − {second}', *cells]
+                        )
+        head = [*self.cfg.tasks, *self.cfg.get('segmentation', {})]
+        return markdown(['by', 'pre-trained on', 'difference', *head], rows)
+
+    def _reconstruction(self) -> str:
+        keys = ('r2_pixel', 'r2_motion', 'r2_motion_moving')
+        found: dict[tuple[str, str], list[Mapping[str, float]]] = defaultdict(
+            list
+        )
+        for name, record in self.records.items():
+            kind, *rest = name.split('/')
+            if kind == 'reconstruct':
+                found[rest[0], rest[1]].append(record['result'])
+        rows = [
+            [
+                domain,
+                arm,
+                str(len(results)),
+                *(
+                    ', '.join(
+                        f'{result[key]:.3f}'
+                        for result in results
+                        if key in result
+                    )
+                    or '–'
+                    for key in keys
+                ),
+            ]
+            for (domain, arm), results in sorted(found.items())
+        ]
+        return markdown(
+            ['pre-trained on', 'arm', 'seeds', *(f'`{key}`' for key in keys)],
+            rows,
+        )
+
+    def _factors(self) -> str:
+        rows = []
+        for domain in self.cfg.domains:
+            for arm in (
+                *self.cfg.arms,
+                *self.cfg.get('factors', {}),
+            ):
+                row = [domain, arm]
+                record = self.records.get(f'reconstruct/{domain}/{arm}/seed0')
+                result = record['result'] if record else {}
+                row += [
+                    f'{result[key]:.3f}' if key in result else '–'
+                    for key in ('r2_pixel', 'r2_motion')
+                ]
+                for kind in self.kinds:
+                    for task in self._tasks(kind):
+                        outcome = self.kinds[kind].get((domain, arm, task))
+                        row.append(
+                            f'{outcome.values[0].mean():.1f}'
+                            if outcome
+                            else '–'
+                        )
+                if set(row[2:]) != {'–'}:
+                    rows.append(row)
+        head = [
+            f'{kind} {task}'
+            for kind in self.kinds
+            for task in self._tasks(kind)
+        ]
+        return markdown(
+            ['pre-trained on', 'arm', 'R² pixel', 'R² motion', *head], rows
+        )
+
+    def _cells(self) -> str:
+        kinds: dict[str, list[float]] = defaultdict(list)
+        for record in self.records.values():
+            kinds[record['kind']].append(record['seconds'])
+        rows = [
+            [
+                kind,
+                str(len(seconds)),
+                f'{np.median(seconds):.0f}',
+                f'{sum(seconds) / 3600:.1f}',
+            ]
+            for kind, seconds in sorted(kinds.items())
+        ]
+        return markdown(
+            ['cell', 'number', 'median seconds', 'core-hours in all'], rows
+        )
+
+    def plots(self, folder: Path) -> None:
+        """Draw the curves of pre-training and the results of all arms."""
+        _save(self._plot_curves(), folder / 'curves.png')
+        _save(self._plot_results(), folder / 'results.png')
+
+    def _plot_curves(self) -> plt.Figure:
+        keys = {'r2_pixel': 'R² of pixels', 'r2_motion': 'R² of motion'}
+        figure, axes = plt.subplots(
+            1, len(keys), figsize=(9, 3.2), layout='constrained'
+        )
+        colors = _colors(self.cfg.arms)
+        for axis, (key, title) in zip(axes, keys.items(), strict=True):
+            labelled = set()
+            for name, record in sorted(self.records.items()):
+                kind, *rest = name.split('/')
+                if kind != 'pretrain' or rest[1] not in colors:
+                    continue
+                rows = [r for r in record['result']['curve'] if key in r]
+                if rows:
+                    axis.plot(
+                        [row['step'] for row in rows],
+                        [row[key] for row in rows],
+                        color=colors[rest[1]],
+                        linewidth=1,
+                        label=None if rest[1] in labelled else rest[1],
+                    )
+                    labelled.add(rest[1])
+            axis.axhline(0, color='0.7', linewidth=0.8)
+            axis.set(title=f'{title}, masked tokens', xlabel='step')
+            if labelled:
+                axis.legend(fontsize=7, frameon=False)
+        return figure
+
+    def _plot_results(self) -> plt.Figure:
+        panels = [
+            (kind, task) for kind in self.kinds for task in self._tasks(kind)
+        ]
+        colors = _colors(self.cfg.arms)
+        figure, axes = plt.subplots(
+            1,
+            max(1, len(panels)),
+            figsize=(1 + 2.4 * len(panels), 3.2),
+            layout='constrained',
+            squeeze=False,
+        )
+        for axis, (kind, task) in zip(axes[0], panels, strict=False):
+            rows = [
+                (arm, outcome)
+                for (_, arm, name), outcome in self.kinds[kind].items()
+                if name == task and arm in colors
+            ]
+            rows.sort(key=lambda row: list(colors).index(row[0]))
+            for place, (arm, outcome) in enumerate(rows):
+                seeds = outcome.values.mean(2).ravel()
+                axis.plot(
+                    np.full(len(seeds), place),
+                    seeds,
+                    'o',
+                    color=colors[arm],
+                    markersize=3,
+                    alpha=0.6,
+                )
+                axis.plot(place, seeds.mean(), '_', color='k', markersize=16)
+            axis.set(
+                title=f'{kind}: {task}',
+                xticks=range(len(rows)),
+                ylabel='J&F' if kind == 'vos' else 'top-1 (%)',
+            )
+            axis.set_xticklabels(
+                [arm for arm, _ in rows], rotation=45, ha='right', fontsize=7
+            )
+        return figure
+
+
+def _colors(arms: Mapping[str, object]) -> dict[str, str]:
+    return {
+        arm: '0.6' if options is None else f'C{number}'
+        for number, (arm, options) in enumerate(arms.items())
+    }
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    with complete_file(path) as temporary:
+        figure.savefig(temporary, format='png', dpi=110, metadata={})
+    plt.close(figure)
+
+
+def _interval(estimate: Estimate, signed: bool = False) -> str:
+    sign = '+' if signed else ''
+    text = (
+        f'{estimate.value:{sign}.1f} [{estimate.low:{sign}.1f}, '
+        f'{estimate.high:{sign}.1f}]'
+    )
+    if signed and (estimate.low > 0 or estimate.high < 0):
+        return f'**{text}**'
+    return text
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ['---'] * len(head), *rows]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def write_page(path: Path, tables: Mapping[str, str]) -> None:
+    """Write a page of all tables and plots."""
+    parts = [
+        '# Study\n',
+        '![curves](curves.png)\n',
+        '![results](results.png)\n',
+    ]
+    for name, table in tables.items():
+        parts.append(
+            f'## {name.capitalize()}\n\n<!-- table: {name} -->\n\n{table}\n'
+            '<!-- end -->\n'
+        )
+    with complete_file(path) as temporary:
+        temporary.write_text('\n'.join(parts))
+
+
+def update_page(path: Path, tables: Mapping[str, str]) -> None:
+    """Put tables in their places in a page.
+
+    Args:
+        path: A page with lines ``<!-- table: NAME -->`` and ``<!-- end -->``,
+            between which a table goes.
+        tables: By name.
+
+    Raises:
+        UsageError: If the page names a table that there is not.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        if match['name'] not in tables:
+            raise UsageError(
+                f'{path} asks for a table {match["name"]!r}; there are '
+                f'{", ".join(tables)}.'
+            )
+        return f'{match[1]}\n{tables[match["name"]]}\n{match[4]}'
+
+    with complete_file(path) as temporary:
+        temporary.write_text(BLOCK.sub(fill, path.read_text()))
