@@ -168,13 +168,13 @@ def load_weights_strictly() -> None:
         logger: Any = None,
         revise_keys: list = [(r'^module\.', '')],
     ) -> dict:
+        content, source = _recall(checkpoint)
         if strict or not concerns(model):
             state = checkpoint.get('state_dict', checkpoint)
-            check_finite(model, state, _source_of(checkpoint))
+            check_finite(model, state, source)
             return load_to_model(
                 model, checkpoint, strict, logger, revise_keys
             )
-        content, source = _recall(checkpoint)
         load_content(model, content, source, revise_keys=revise_keys)
         return checkpoint
 
