@@ -12,7 +12,7 @@ Two defects are avoided by the version ranges in ``setup.cfg`` alone:
 NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
 """
 
-from . import drawing, packages, running, saving
+from . import data_loading, drawing, packages, running, saving
 from .running import end_process, leave_process_group
 from .saving import to_plain
 
@@ -40,3 +40,6 @@ def apply() -> None:
     drawing.write_videos_without_moviepy()
     running.keep_spaces_in_options()
     running.score_in_float32()
+    data_loading.keep_seeds_in_wrappers()
+    data_loading.balance_within_wrappers()
+    data_loading.load_without_processes()

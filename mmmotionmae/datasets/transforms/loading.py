@@ -4,7 +4,12 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ...utils.errors import VideoError
-from ..readers import FrameFolderReader, VideoReader, open_video
+from ..readers import (
+    FrameFolderReader,
+    VideoReader,
+    check_decoder,
+    open_video,
+)
 
 
 @TRANSFORMS.register_module()
@@ -32,7 +37,7 @@ class VideoInit(BaseTransform):
 
     Raises:
         VideoError: If the video cannot be read or is too short.
-        ValueError: If there is no such decoder.
+        UsageError: If there is no such decoder.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class VideoInit(BaseTransform):
         min_frames: int = 1,
         time_limit: float | None = 60.0,
     ) -> None:
+        check_decoder(decoder)
         self.decoder = decoder
         self.min_frames = min_frames
         self.time_limit = time_limit
@@ -134,9 +140,11 @@ class DecodeToMemory(BaseTransform):
 
     Raises:
         VideoError: If the video cannot be read.
+        UsageError: If there is no such decoder.
     """
 
     def __init__(self, max_bytes: int = 10**9, decoder: str = 'pyav') -> None:
+        check_decoder(decoder)
         self.max_bytes = max_bytes
         self.decoder = decoder
         self._used = 0
