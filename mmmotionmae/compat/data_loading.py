@@ -13,7 +13,7 @@ from mmengine.dataset import (
 from mmengine.runner import FlexibleRunner, Runner
 
 from ..utils.patching import once
-from ..utils.seeding import SampleIndex
+from ..utils.seeding import with_seed_of
 
 # What PyTorch accepts for a loader with processes of its own only.
 _FOR_WORKERS = {
@@ -40,12 +40,9 @@ def keep_seeds_in_wrappers() -> None:
         @wraps(find)
         def wrapper(self: Any, idx: int) -> Any:
             found = find(self, idx)
-            seed = getattr(idx, 'seed', None)
-            if seed is None:
-                return found
             if isinstance(found, tuple):
-                return found[0], SampleIndex(found[1], seed)
-            return SampleIndex(found, seed)
+                return found[0], with_seed_of(idx, found[1])
+            return with_seed_of(idx, found)
 
         return wrapper
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmaction.datasets.base import BaseActionDataset
 from mmengine.logging import MMLogger
 
-from ..utils.seeding import SampleIndex
+from ..utils.seeding import with_seed_of
 from .bad_video_list import BadVideos
 from .failures import Failure, diagnose, make_pipeline_error
 
@@ -97,10 +97,8 @@ class PatientDataset(BaseActionDataset):
         step = max(1, len(self) // (_NUM_OTHERS + 1))
         alike = 0
         for number in range(1, min(_NUM_OTHERS + 1, len(self))):
-            other: int = (idx + number * step) % len(self)
-            if hasattr(idx, 'seed'):
-                other = SampleIndex(other, idx.seed)
-            _, found = self._attempt(other)
+            other = (idx + number * step) % len(self)
+            _, found = self._attempt(with_seed_of(idx, other))
             if found is None:
                 self._pipeline_works = True
                 return

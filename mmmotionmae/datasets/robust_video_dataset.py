@@ -13,7 +13,7 @@ from ..utils.errors import (
     UsageError,
     VideoTimeoutError,
 )
-from ..utils.seeding import SampleIndex
+from ..utils.seeding import SampleIndex, with_seed_of
 from .annotation import (
     find_frame_folders,
     find_videos,
@@ -280,7 +280,8 @@ class RobustVideoDataset(PatientDataset):
     def _stand_in(self, idx: int) -> dict:
         """The next video that can be loaded, marked as no result."""
         for step in range(1, min(len(self), self.max_refetch + 1)):
-            sample, failure = self._attempt((idx + step) % len(self))
+            other = with_seed_of(idx, (idx + step) % len(self))
+            sample, failure = self._attempt(other)
             if failure is None:  # else reported when its own turn comes
                 sample['data_samples'].set_metainfo(dict(left_out=True))
                 return sample

@@ -36,8 +36,8 @@ class LoaderDeath:
     Attributes:
         pids: Their numbers; None if they are not known.
         end: How they ended, for a message.
-        killed_by: The signal that ended one from outside; None if there is none
-            or its own fault did it, so that a video may be the reason.
+        killed_by: The signal that ended one from outside; None if none has,
+            so that a video may be the reason.
     """
 
     pids: set[int] | None
