@@ -18,6 +18,7 @@ from mmmotionmae.cli.data_errors import (
     explain_data_errors,
     leave_out_bad_videos,
 )
+from mmmotionmae.cli.labels import check_labels
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -83,6 +84,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     test_options.set_dump(cfg, args.dump, args.overwrite)
     if args.overwrite:
         test_options.set_overwrite(cfg)
+    check_labels(cfg)
     leave_out_bad_videos(cfg)
     runner = runs.build_runner(cfg)
     test_options.init_weights(runner, args.checkpoint)

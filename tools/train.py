@@ -22,6 +22,7 @@ from mmmotionmae.cli.data_errors import (
     explain_data_errors,
     leave_out_bad_videos,
 )
+from mmmotionmae.cli.labels import check_labels
 from mmmotionmae.cli.resume import set_resume
 
 
@@ -90,6 +91,7 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
         train_options.set_auto_scale_lr(cfg)
     if args.no_validate:
         train_options.switch_off_validation(cfg)
+    check_labels(cfg)
     leave_out_bad_videos(cfg)
     runner = runs.build_runner(cfg)
     for hook in hooks:

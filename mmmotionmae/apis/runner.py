@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..datasets.wrappers import clips_per_video
 from ..utils.arguments import argument_names, unknown_argument
 from ..utils.errors import UsageError
 
@@ -118,15 +119,19 @@ def clips_per_rank_and_step(cfg: Config) -> int:
 
     Batch size x clips drawn of each video x accumulated batches.
     """
-    return math.prod(_batch_factors(cfg))
+    return math.prod(batch_factors(cfg))
 
 
-def _batch_factors(cfg: Config) -> tuple[int, int, int]:
-    """Batch size, clips drawn of each video, accumulated batches."""
+def batch_factors(cfg: Config) -> tuple[int, int, int]:
+    """Batch size, clips drawn of each video, accumulated batches.
+
+    Raises:
+        UsageError: See :func:`clips_per_video`.
+    """
     loader = cfg.train_dataloader
     return (
         loader.batch_size,
-        loader.dataset.get('num_repeats', 1),
+        clips_per_video(loader.dataset),
         cfg.optim_wrapper.get('accumulative_counts', 1),
     )
 
@@ -137,7 +142,7 @@ def describe_batch(cfg: Config, world_size: int) -> str:
     Without the latter for a run that is resumed: :class:`ResumeHook` logs
     what the optimiser has.
     """
-    batch_size, repeats, accumulated = _batch_factors(cfg)
+    batch_size, repeats, accumulated = batch_factors(cfg)
     clips = world_size * batch_size * repeats * accumulated
     text = (
         f'Effective batch size: {clips} clips a step = {world_size} processes '

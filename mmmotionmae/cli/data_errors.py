@@ -9,34 +9,46 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..datasets.wrappers import single_datasets
 from ..engine.hooks.bad_videos_hook import (
     FILENAME,
     add_to_list,
     robust_datasets,
 )
 from ..utils.errors import (
+    PipelineError,
     ScoringError,
     SequenceError,
     TooManyBadVideosError,
     UsageError,
 )
-from ..utils.processes import find_loader_death
+from ..utils.loader_deaths import (
+    count_oom_kills,
+    explain_killed,
+    find_loader_death,
+)
 
 
 def leave_out_bad_videos(cfg: Config) -> None:
     """Evaluate on the videos that can be read, and report how many cannot.
 
-    Sets ``leave_out`` of each :class:`RobustVideoDataset` to evaluate on and
-    puts its metrics into a :class:`VideoEvaluator`; what the config chooses
-    itself stays.
+    Sets ``leave_out`` of each :class:`RobustVideoDataset` to evaluate on, also
+    within wrappers, and puts its metrics into a :class:`VideoEvaluator`; what
+    the config chooses itself stays.
     """
     for stage in ('val', 'test'):
         loader = cfg.get(f'{stage}_dataloader')
         evaluator = cfg.get(f'{stage}_evaluator')
         if not loader or not evaluator or 'metrics' in evaluator:
             continue
-        if loader.dataset.get('type') == 'RobustVideoDataset':
-            loader.dataset.setdefault('leave_out', True)
+        robust = [
+            part
+            for part in single_datasets(loader.dataset)
+            if part.get('type') == 'RobustVideoDataset'
+        ]
+        for part in robust:
+            part.setdefault('leave_out', True)
+        if robust:
             cfg[f'{stage}_evaluator'] = dict(
                 type='VideoEvaluator', metrics=evaluator
             )
@@ -48,13 +60,15 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
 
     A decoder may crash on a broken file and take its process along; PyTorch
     then ends the run and knows no more than the number of the process. The
-    video is added to ``bad_videos.txt`` in the work dir.
+    video is added to ``bad_videos.txt`` in the work dir. Not so if the process
+    was killed from outside, as for lack of memory: any video may have been
+    the one that it was reading.
 
     Raises:
-        UsageError: If too many videos are bad, a file of a sequence is, or
-            with the name of the video that a process of the data loader has
-            died of.
+        UsageError: If too many videos are bad, a file of a sequence or the
+            pipeline is, or with what a process of the data loader has died of.
     """
+    oom_kills = count_oom_kills()
     try:
         try:
             yield
@@ -66,6 +80,7 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
             raise
     except (
         FileNotFoundError,
+        PipelineError,
         ScoringError,
         SequenceError,
         TooManyBadVideosError,
@@ -77,23 +92,28 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
         raise UsageError(text) from error
     except (RuntimeError, ConnectionError, EOFError) as error:
         death = find_loader_death(error)
-        if death is None and isinstance(error, RuntimeError):
+        if death is None:
             raise
-        pids, end = death or (None, 'its connection broke off')
         videos = [
             video
             for dataset in _datasets(runner)
             for pid, video in dataset.bad_videos.died_of().items()
-            if pids is None or pid in pids
+            if death.pids is None or pid in death.pids
         ]
+        if death.killed_by is not None:
+            killed = count_oom_kills() - oom_kills
+            raise UsageError(
+                f'{explain_killed(death, videos, killed)} Then go on with '
+                '--resume.'
+            ) from error
         if not videos:
             raise
-        reason = f'its loader process died ({end})'
+        reason = f'crash: its loader process died ({death.end})'
         path = Path(runner.work_dir) / FILENAME
         add_to_list(path, dict.fromkeys(videos, reason))
         raise UsageError(
             'A process of the data loader has died '
-            f'({end}) while reading '
+            f'({death.end}) while reading '
             f'{", ".join(map(repr, videos))}. Take it off the list, or try '
             'another decoder, and go on with --resume.'
         ) from error

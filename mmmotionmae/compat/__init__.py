@@ -13,6 +13,7 @@ NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
 """
 
 from . import (
+    data_loading,
     drawing,
     packages,
     resuming,
@@ -51,3 +52,6 @@ def apply() -> None:
     running.score_in_float32()
     vision_transformers.refuse_unknown_arguments()
     vision_transformers.refuse_heads_that_do_not_divide()
+    data_loading.keep_seeds_in_wrappers()
+    data_loading.balance_within_wrappers()
+    data_loading.load_without_processes()

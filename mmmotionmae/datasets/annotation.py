@@ -5,6 +5,7 @@ import os
 import os.path as osp
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from ..utils.errors import AnnotationError
 from .readers import IMAGE_EXTENSIONS
@@ -82,8 +83,11 @@ def _walk(folder: str, extensions: tuple[str, ...], what: str) -> list[str]:
 
 
 def read_video_list(
-    ann_file: str, delimiter: str | None = None
-) -> list[tuple[str, int]]:
+    ann_file: str,
+    delimiter: str | None = None,
+    num_classes: int | None = None,
+    multi_class: bool = False,
+) -> list[tuple[str, Any]]:
     """Read MMAction2's and VideoMAE's lists of videos, or a csv file.
 
     A line is a path and, optionally, a label. The path may have spaces and
@@ -95,15 +99,18 @@ def read_video_list(
         ann_file: The list, UTF-8.
         delimiter: What stands between path and label. None: white space or
             a comma.
+        num_classes: Whether every line has to have a label, and one below
+            this number. None: all are fine.
+        multi_class: Whether a line may have any number of labels.
 
     Returns:
-        For each line path and label, -1 without one.
+        For each line path and label, -1 without one; or a list of labels.
 
     Raises:
         FileNotFoundError: If there is no such file.
         AnnotationError: If a line is bad, with number and text of the line; if
-            some lines have a label and others have none; or if there are no
-            lines.
+            some lines have a label and others have none; if a label is not
+            one of ``num_classes``; or if there are no lines.
     """
     extensions = '|'.join(map(re.escape, VIDEO_EXTENSIONS))
     between = re.escape(delimiter) if delimiter else r'[\s,]'
@@ -113,7 +120,8 @@ def read_video_list(
     videos = []
     for number, line in _lines(ann_file):
         where = f'{ann_file}, line {number}'
-        path, label = _split_number(line, delimiter)
+        most = None if multi_class else 1
+        path, labels = _split_numbers(line, delimiter, most)
         path = _unquote(path)
         if not path:
             raise AnnotationError(f'{where} has no path: {line!r}.')
@@ -121,15 +129,19 @@ def read_video_list(
         if tail and not path.lower().endswith(VIDEO_EXTENSIONS):
             raise AnnotationError(
                 f'{where}: the label {tail[1]!r} is not a whole number: '
-                f'{line!r}.'
+                f'{line!r}. (With multi_class there may be several.)'
             )
-        videos.append((number, line, path, label))
-    _all_or_none_labelled(ann_file, videos)
-    return [(path, -1 if n is None else n) for _, _, path, n in videos]
+        videos.append((number, line, path, labels))
+    checked = _check_labels(ann_file, videos, num_classes, multi_class)
+    return [(x[2], y) for x, y in zip(videos, checked, strict=True)]
 
 
 def read_frame_list(
-    ann_file: str, delimiter: str | None = None, with_offset: bool = False
+    ann_file: str,
+    delimiter: str | None = None,
+    with_offset: bool = False,
+    num_classes: int | None = None,
+    multi_class: bool = False,
 ) -> list[dict]:
     """Read MMAction2's and VideoMAE's lists of folders with raw frames.
 
@@ -140,41 +152,34 @@ def read_frame_list(
         ann_file: The list, UTF-8.
         delimiter: As in :func:`read_video_list`.
         with_offset: Whether lines have an offset.
+        num_classes: As in :func:`read_video_list`.
+        multi_class: Likewise. The name of a folder may then not end with
+            white space and a number.
 
     Returns:
         For each line ``frame_dir``, ``total_frames``, ``label`` (-1 without
-        one) and, with offset, ``offset``.
+        one, or a list) and, with offset, ``offset``.
 
     Raises:
         FileNotFoundError: If there is no such file.
         AnnotationError: As in :func:`read_video_list`.
     """
     names = ['offset', 'total_frames'] if with_offset else ['total_frames']
+    count = len(names)
     videos = []
     for number, line in _lines(ann_file):
-        folder = line
-        numbers: list[int] = []
-        while len(numbers) <= len(names):
-            rest, value = _split_number(folder, delimiter)
-            if value is None or not rest:
-                break
-            folder = rest
-            numbers.insert(0, value)
+        most = None if multi_class else count + 1
+        folder, numbers = _split_numbers(line, delimiter, most)
         folder = _unquote(folder)
-        count = len(names)
         if not folder or len(numbers) < count or numbers[count - 1] < 1:
             raise AnnotationError(
                 f'{ann_file}, line {number} is not "folder '
                 f'{" ".join(names)} [label]": {line!r}.'
             )
-        label = numbers[count] if len(numbers) > count else None
-        info = dict(zip(names, numbers, strict=False))
-        videos.append((number, line, dict(info, frame_dir=folder), label))
-    _all_or_none_labelled(ann_file, videos)
-    return [
-        dict(info, label=-1 if label is None else label)
-        for _, _, info, label in videos
-    ]
+        info = dict(zip(names, numbers, strict=False), frame_dir=folder)
+        videos.append((number, line, info, numbers[count:]))
+    checked = _check_labels(ann_file, videos, num_classes, multi_class)
+    return [dict(x[2], label=y) for x, y in zip(videos, checked, strict=True)]
 
 
 def refuse_windows_paths(ann_file: str, paths: Sequence[str]) -> None:
@@ -233,19 +238,59 @@ def _split_number(line: str, delimiter: str | None) -> tuple[str, int | None]:
     return (rest.strip(), int(number[2])) if number else (line, None)
 
 
+def _split_numbers(
+    line: str, delimiter: str | None, most: int | None
+) -> tuple[str, list[int]]:
+    """Split off the numbers at the end, at most so many (None: all)."""
+    numbers: list[int] = []
+    while most is None or len(numbers) < most:
+        rest, number = _split_number(line, delimiter)
+        if number is None or (numbers and not rest):
+            break
+        line = rest
+        numbers.insert(0, number)
+    return line, numbers
+
+
 def _unquote(path: str) -> str:
     if len(path) > 1 and path[0] == path[-1] == '"':
         return path[1:-1].replace('""', '"')
     return path
 
 
-def _all_or_none_labelled(ann_file: str, videos: list[tuple]) -> None:
-    """Raise an error if some lines have a label and others have none."""
-    first, _, _, label = videos[0]
-    for number, line, _, other in videos:
-        if (label is None) != (other is None):
+def _check_labels(
+    ann_file: str,
+    videos: list[tuple[int, str, Any, list[int]]],
+    num_classes: int | None,
+    multi_class: bool,
+) -> list[Any]:
+    """The label of each line, or its list of labels.
+
+    Args:
+        ann_file: The list.
+        videos: Of each line number, text, what else is in it, and labels.
+        num_classes: As in :func:`read_video_list`.
+        multi_class: Likewise.
+
+    Raises:
+        AnnotationError: If one is wrong or missing.
+    """
+    first, _, _, of_first = videos[0]
+    for number, line, _, labels in videos:
+        where = f'{ann_file}, line {number} has'
+        if not multi_class and len(labels) != len(of_first):
             raise AnnotationError(
-                f'{ann_file}, line {number} has '
-                f'{"no" if other is None else "a"} label, but line {first} '
-                f'has {"none" if label is None else "one"}: {line!r}.'
+                f'{where} {"a" if labels else "no"} label, but line {first} '
+                f'has {"one" if of_first else "none"}: {line!r}.'
             )
+        if num_classes is None:
+            continue
+        wrong = [x for x in labels if not 0 <= x < num_classes]
+        if wrong or not (labels or multi_class):
+            raise AnnotationError(
+                f'{where} {f"the label {wrong[0]}" if wrong else "no label"}; '
+                f'there are {num_classes} classes, from 0: {line!r}.'
+            )
+    if multi_class:
+        return [labels for _, _, _, labels in videos]
+    return [labels[0] if labels else -1 for _, _, _, labels in videos]

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from mmaction.datasets.base import BaseActionDataset
 from mmaction.registry import DATASETS
-from mmengine.logging import MMLogger
+from mmengine.dataset import BaseDataset
 
-from ..utils.errors import TooManyBadVideosError, VideoError, VideoTimeoutError
-from ..utils.seeding import SampleIndex
+from ..utils.errors import (
+    AnnotationError,
+    TooManyBadVideosError,
+    UsageError,
+    VideoTimeoutError,
+)
+from ..utils.seeding import SampleIndex, with_seed_of
 from .annotation import (
     find_frame_folders,
     find_videos,
@@ -17,7 +21,8 @@ from .annotation import (
     read_video_list,
     refuse_windows_paths,
 )
-from .bad_video_list import BadVideos
+from .failures import run
+from .patient_dataset import PatientDataset
 
 # These do not write into the frames that they are given, as Flip does. With
 # no others, several clips can be made of the same frames without copies.
@@ -37,7 +42,7 @@ _KEEP_FRAMES = {
 
 
 @DATASETS.register_module()
-class RobustVideoDataset(BaseActionDataset):
+class RobustVideoDataset(PatientDataset):
     """Videos of a list or of a folder; a bad one ends no training.
 
     Takes MMAction2's and VideoMAE's lists (see :func:`read_video_list` and
@@ -47,7 +52,11 @@ class RobustVideoDataset(BaseActionDataset):
     In training a video that cannot be loaded is replaced by another one. Its
     name and the reason are logged once, whatever the number of workers, and
     kept in ``bad_videos``; :class:`BadVideosHook` writes them to the work
-    dir. In test mode nothing is replaced, see ``leave_out``.
+    dir. In test mode nothing is replaced, see ``leave_out``. Where the disk or
+    the network fails, a video is tried again before that, see
+    ``storage_delays``; and an error of the pipeline ends the run at once,
+    without a bad video: one that cannot be a video's, or that other videos
+    meet, too, before any has come through.
 
     Args:
         pipeline (list[dict]): The transforms.
@@ -75,15 +84,21 @@ class RobustVideoDataset(BaseActionDataset):
             the prediction. Defaults to False.
         start_index (int, optional): Number of the first raw frame. Defaults
             to None: 1 for raw frames, 0 for videos.
-        **kwargs: As in MMAction2's ``VideoDataset``; a video has one label,
-            so there is no ``multi_class``.
+        **kwargs: ``storage_delays`` and ``sleep``, see
+            :class:`PatientDataset`; others as in MMAction2's
+            ``VideoDataset``. With ``num_classes`` all
+            labels are checked: from 0, and one for each video. With
+            ``multi_class`` a line may have any number of them, and a sample
+            has a vector of ``num_classes`` zeros and ones.
 
     Raises:
         FileNotFoundError: If the list is missing, or the folder has no video.
-        ValueError: If a line of the list is bad, or for arguments that
-            contradict each other.
-        TooManyBadVideosError: See ``max_bad_share`` and ``max_refetch``.
-        RuntimeError: For a bad video in test mode.
+        AnnotationError: If a line of the list is bad, or a label is not one of
+            ``num_classes``.
+        ValueError: For arguments that contradict each other.
+        TooManyBadVideosError: See ``max_bad_share`` and ``max_refetch``; in
+            test mode for a bad video.
+        PipelineError: If the pipeline fails, whatever the video.
     """
 
     def __init__(
@@ -101,30 +116,25 @@ class RobustVideoDataset(BaseActionDataset):
         start_index: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if kwargs.get('multi_class'):
-            raise ValueError(
-                'RobustVideoDataset has one label for a video; '
-                'for multi_class use VideoDataset.'
-            )
+        if kwargs.get('multi_class') and not kwargs.get('num_classes'):
+            raise UsageError('multi_class needs num_classes.')
         if num_repeats < 1 or (num_repeats > 1 and kwargs.get('test_mode')):
             raise ValueError(
                 f'num_repeats must be at least 1, and 1 in test mode; it is '
                 f'{num_repeats}.'
             )
-        self.raw_frames = 'img' in data_prefix
         self.delimiter = delimiter
         self.filename_tmpl = filename_tmpl
         self.with_offset = with_offset
         self.num_repeats = num_repeats
         self.max_bad_share = max_bad_share
         self.leave_out = leave_out
-        self.bad_videos = BadVideos()
         self._hopeless: set[str] = set()
         self._last_failure = ''
         if start_index is None:  # as in MMAction2's data sets
-            start_index = 1 if self.raw_frames else 0
+            start_index = 1 if 'img' in data_prefix else 0
         super().__init__(
-            ann_file,
+            ann_file=ann_file,
             pipeline=pipeline,
             data_prefix=data_prefix,
             max_refetch=max_refetch,
@@ -156,48 +166,55 @@ class RobustVideoDataset(BaseActionDataset):
 
     def _list_videos(self) -> list[dict]:
         prefix = self.data_prefix['img' if self.raw_frames else 'video']
-        if self.raw_frames and self.ann_file:
-            return [
-                dict(
-                    info,
-                    frame_dir=osp.join(prefix, info['frame_dir']),
-                    filename_tmpl=self.filename_tmpl,
-                )
-                for info in read_frame_list(
-                    self.ann_file, self.delimiter, self.with_offset
-                )
-            ]
-        if self.raw_frames:
-            return [
-                dict(frame_dir=osp.join(prefix, folder), label=-1)
-                for folder in find_frame_folders(prefix or '.')
-            ]
-        if self.ann_file:
-            videos = read_video_list(self.ann_file, self.delimiter)
+        path = 'frame_dir' if self.raw_frames else 'filename'
+        how: dict[str, Any] = dict(
+            num_classes=self.num_classes, multi_class=self.multi_class
+        )
+        infos: list[dict]
+        if self.ann_file and self.raw_frames:
+            found = read_frame_list(
+                self.ann_file, self.delimiter, self.with_offset, **how
+            )
+            infos = [dict(x, filename_tmpl=self.filename_tmpl) for x in found]
+        elif self.ann_file:
+            videos = read_video_list(self.ann_file, self.delimiter, **how)
+            infos = [dict(filename=x, label=label) for x, label in videos]
+        elif self.num_classes:
+            raise AnnotationError(
+                f'The videos below {prefix or "."!r} have no labels, but '
+                f'num_classes={self.num_classes} needs them: give an ann_file.'
+            )
         else:
-            videos = [(name, -1) for name in find_videos(prefix or '.')]
-        return [
-            dict(filename=osp.join(prefix, path), label=label)
-            for path, label in videos
-        ]
+            find = find_frame_folders if self.raw_frames else find_videos
+            infos = [{path: x, 'label': -1} for x in find(prefix or '.')]
+        return [dict(x, **{path: osp.join(prefix, x[path])}) for x in infos]
 
-    def name_of(self, idx: int) -> str:
-        """File, or folder of frames, of a sample."""
-        info = self.get_data_info(idx)
-        return info['frame_dir' if self.raw_frames else 'filename']
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Labels of a video, for ``ClassBalancedDataset``.
+
+        Raises:
+            AnnotationError: If it has none.
+        """
+        label = BaseDataset.get_data_info(self, idx)['label']
+        if label == -1:
+            raise AnnotationError(
+                f'{self.name_of(idx)!r} has no label, so that classes cannot '
+                'be balanced.'
+            )
+        return label if self.multi_class else [label]
 
     def prepare_data(self, idx: int) -> dict | list[dict]:
         """Decode a video and make ``num_repeats`` clips of it."""
         if self.num_repeats == 1:
-            return _run(self.pipeline.transforms, self.get_data_info(idx))
+            return run(self.pipeline.transforms, self.get_data_info(idx))
         transforms = self.pipeline.transforms
-        decoded = _run(transforms[: self._num_shared], self.get_data_info(idx))
+        decoded = run(transforms[: self._num_shared], self.get_data_info(idx))
         clips = []
         for left in reversed(range(self.num_repeats)):
             results = dict(decoded)
             if left and not self._keeps_frames:
                 results['imgs'] = [img.copy() for img in decoded['imgs']]
-            clips.append(_run(transforms[self._num_shared :], results))
+            clips.append(run(transforms[self._num_shared :], results))
         return clips
 
     def __getitem__(self, idx: int) -> dict | list[dict]:
@@ -219,30 +236,22 @@ class RobustVideoDataset(BaseActionDataset):
             f'training stops. The last one: {self._last_failure}'
         ) from error
 
-    def _try(
-        self, idx: int
-    ) -> tuple[dict | list[dict] | None, Exception | None]:
+    def _try(self, idx: int) -> tuple[Any, Exception | None]:
         """The sample, or what went wrong."""
         name = self.name_of(idx)
         if name in self._hopeless:
-            return None, None
-        try:
-            with self.bad_videos.loading(name):
-                sample = self.prepare_data(idx)
+            return self._stand_in(idx) if self.test_mode else None, None
+        sample, failure = self.load(idx)
+        if failure is None:
             return self._name_clips(sample, idx), None
-        except Exception as error:
-            failure = error
-            reason = str(error).split('\n')[0]
-            if not isinstance(error, VideoError):
-                reason = f'{type(error).__name__}: {reason}'
-            self._last_failure = f'{name!r} cannot be loaded: {reason}'
-            if self.test_mode and not self.leave_out:
-                raise RuntimeError(self._last_failure) from error
-            if isinstance(error, VideoTimeoutError):
-                self._hopeless.add(name)  # once is enough
-            new = self.bad_videos.add(name, reason)
+        self._last_failure = f'{name!r} cannot be loaded: {failure.reason}'
+        if self.test_mode and not self.leave_out:
+            raise TooManyBadVideosError(self._last_failure) from failure.error
+        if isinstance(failure.error, VideoTimeoutError):
+            self._hopeless.add(name)  # it has cost enough
+        new = self.bad_videos.add(name, failure.reason)
         if new:
-            MMLogger.get_current_instance().warning(
+            self.warn(
                 f'{self._last_failure}. '
                 + (
                     'It is left out.'
@@ -253,8 +262,8 @@ class RobustVideoDataset(BaseActionDataset):
         if self.test_mode:
             return self._stand_in(idx), None
         if new:
-            self.check_share(self.bad_videos.read(), failure)
-        return None, failure
+            self.check_share(self.bad_videos.read(), failure.error)
+        return None, failure.error
 
     def _name_clips(
         self, sample: dict | list[dict], idx: int
@@ -297,23 +306,13 @@ class RobustVideoDataset(BaseActionDataset):
         """The next video that can be loaded, marked as no result."""
         steps = range(1, min(len(self), self.max_refetch + 1))
         for step in steps:
-            try:
-                info = self.get_data_info((idx + step) % len(self))
-                sample = _run(self.pipeline.transforms, info)
-            except Exception:
-                continue  # reported when its own turn comes
-            sample['data_samples'].set_metainfo(dict(left_out=True))
-            return sample
+            other = with_seed_of(idx, (idx + step) % len(self))
+            sample, failure = self._attempt(other)
+            if failure is None:  # else reported when its own turn comes
+                sample['data_samples'].set_metainfo(dict(left_out=True))
+                return sample
         raise TooManyBadVideosError(
             f'{self._last_failure}, nor can any of the {len(steps)} videos '
             'after it, so there is nothing to evaluate. Is data_prefix the '
             f'folder to which the paths in {self.ann_file!r} are relative?'
         )
-
-
-def _run(transforms: list[Callable], results: dict) -> dict:
-    for transform in transforms:
-        results = transform(results)
-        if results is None:  # MMEngine's way to say so
-            raise ValueError(f'{type(transform).__name__} returned None')
-    return results

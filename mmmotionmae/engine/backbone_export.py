@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ..checkpoints.files import write_safetensors
+from ..datasets.wrappers import single_datasets
 from ..models import MotionMAE
 from ..utils.files import complete_file, set_aside, write_json
 from ..utils.provenance import circumstances, hash_file, unwrap
@@ -172,18 +173,8 @@ def describe_data(dataset: Any) -> list[dict[str, Any]]:
             sha256=_hash_list(part),
             folder=_folder_of(part),
         )
-        for part in _single_datasets(dataset)
+        for part in single_datasets(dataset)
     ]
-
-
-def _single_datasets(dataset: Any) -> Iterator[Any]:
-    inner = getattr(dataset, 'datasets', None)
-    if inner is None and hasattr(dataset, 'dataset'):
-        inner = [dataset.dataset]
-    if inner is None:
-        yield dataset
-    for part in inner or ():
-        yield from _single_datasets(part)
 
 
 def _folder_of(dataset: Any) -> str | None:

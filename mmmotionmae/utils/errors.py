@@ -34,6 +34,18 @@ class VideoTimeoutError(VideoError):
     """Reading a video has taken too long."""
 
 
+class StorageError(VideoError):
+    """The disk or the network fails, not the video."""
+
+
+class StorageTimeoutError(StorageError, VideoTimeoutError):
+    """Reading has taken too long, and most of that was waiting."""
+
+
+class PipelineError(MMMotionMAEError, RuntimeError):
+    """A transform fails whatever the video is: the config is wrong."""
+
+
 class ScoringError(MMMotionMAEError, RuntimeError):
     """A sequence cannot be scored; the message says which one and why."""
 

@@ -6,7 +6,6 @@ import errno
 import faulthandler
 import multiprocessing
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -33,22 +32,6 @@ _CONTEXT = multiprocessing.get_context('fork')
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 _ENDING = 120  # seconds that a process may take to end once it has crashed
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What PyTorch says when processes of a data loader have died.
-_LOADER_DEATH = re.compile(
-    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?([^.]*)'
-)
-
-
-def find_loader_death(error: BaseException) -> tuple[set[int], str] | None:
-    """The processes of a data loader whose death an error tells of.
-
-    Returns:
-        Their numbers, and how they ended; None if it is another error.
-    """
-    death = _LOADER_DEATH.search(str(error))
-    if death is None:
-        return None
-    return {int(pid) for pid in death[1].split(',')}, death[2].strip()
 
 
 def _begin(handler: signal.Handlers) -> None:

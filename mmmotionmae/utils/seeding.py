@@ -29,6 +29,12 @@ class SampleIndex(int):
         return SampleIndex, (int(self), self.seed)
 
 
+def with_seed_of(index: int, other: int) -> int:
+    """Another index, with the seed of one if that has any."""
+    seed = getattr(index, 'seed', None)
+    return other if seed is None else SampleIndex(other, seed)
+
+
 def make_seed(*words: int) -> int:
     """Seed in [0, 2**32) that depends on all words, each in [0, 2**32)."""
     return int(np.random.SeedSequence(words).generate_state(1)[0])

@@ -166,6 +166,42 @@ def test_steps_are_those_of_the_loader(drop_last, gpus, videos, monkeypatch):
     assert (length['epochs'], length['clip_epochs']) == (5, 10)
 
 
+def test_data_sets_within_wrappers():
+    """The same batch; an epoch of the wrapper is one of its loader."""
+    cfg = as_config(networks.our_config('shared', SETUP))
+    plain = cost.describe(cfg, gpus=2, videos=31)
+    dataset = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=4,
+        dataset=dict(type='ConcatDataset', datasets=[dataset, dataset]),
+    )
+    wrapped = cost.describe(cfg, gpus=2, videos=31)
+    for part in ('tokens', 'flops', 'batch', 'memory', 'notes'):
+        assert wrapped[part] == plain[part]
+    length, batch = wrapped['length'], cfg.train_dataloader.batch_size
+    share = DataLoader(  # of one of two processes
+        range(4 * 31 // 2),
+        batch_size=batch,
+        drop_last=cfg.train_dataloader.get('drop_last', False),
+    )
+    accumulated = wrapped['batch']['accumulated']
+    steps = len(share) / accumulated
+    assert length['steps_per_epoch'] == pytest.approx(steps)
+    assert length['clip_epochs'] == 4 * plain['length']['clip_epochs']
+    # What tools/train.py says and does.
+    clips = wrapped['batch']['clips']
+    assert describe_batch(cfg, 2).startswith(f'Effective batch size: {clips} ')
+    base = cfg.auto_scale_lr.base_batch_size
+    launch.set_auto_scale_lr(cfg)
+    assert 2 * batch / cfg.auto_scale_lr.base_batch_size == clips / base
+    cfg.train_dataloader.dataset = dict(
+        type='ClassBalancedDataset', oversample_thr=1, dataset=dataset
+    )
+    note = cost.describe(cfg, gpus=2, videos=31)['notes'][-1]
+    assert 'here it is taken for once' in note
+
+
 def test_hours():
     cfg = as_config(recogniser())
     found = cost.describe(cfg, 2, 36_000, clips_per_second=50.0)

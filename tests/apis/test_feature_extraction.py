@@ -578,7 +578,7 @@ def test_a_video_that_crashes_the_decoder(videos, tmp_path, monkeypatch):
 
     def prepare_data(self, idx):
         if idx in (2, 5):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGSEGV)
         return load(self, idx)
 
     monkeypatch.setattr(ClipDataset, 'prepare_data', prepare_data)

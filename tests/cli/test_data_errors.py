@@ -62,6 +62,16 @@ def run(tmp_path, data, monkeypatch, capfd):
     return run
 
 
+def wrapped(cfg, stage, path):
+    """A config whose data set is there twice."""
+    dataset = cfg[f'{stage}_dataloader'].dataset
+    cfg[f'{stage}_dataloader'].dataset = dict(
+        type='ConcatDataset', datasets=[dataset, dataset]
+    )
+    cfg.dump(path)
+    return path
+
+
 def log_of(work_dir):
     (log,) = Path(work_dir).glob('*/*.log')
     return log.read_text()
@@ -128,6 +138,44 @@ def test_testing_leaves_them_out_and_says_so(run, data):
     assert text == f'{bad}\tinvalid data found when processing input\n'
 
 
+def test_a_bad_video_within_a_wrapper_ends_no_validation(run, data):
+    cfg = Config.fromfile(FINETUNE)
+    cfg.train_cfg.val_interval = 1
+    config = wrapped(cfg, 'val', 'config.py')
+    code, stderr = run(train, config, '--work-dir', 'run', *options(epochs=1))
+    assert code == 0, stderr[-2000:]
+    assert 'left_out: 2' in log_of('run')  # one in each part
+    (bad,) = bad_paths(data, 'val', (2,))
+    text = Path('run/bad_videos.txt').read_text()
+    assert text == f'{bad}\tinvalid data found when processing input\n'
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_wrong_config_is_no_bad_video(run, workers):
+    ratio = 'train_dataloader.dataset.pipeline.5.mask_ratio=0.01'
+    workers = f'train_dataloader.num_workers={workers}'
+    code, stderr = run(
+        train, PRETRAIN, '--work-dir', 'run', *options(ratio, workers)
+    )
+    assert code == 2
+    error = error_in(stderr)
+    assert error.startswith('error: TubeMasking fails, whatever the video')
+    assert 'masks none of 16 places' in error
+    assert not Path('run/bad_videos.txt').exists()
+
+
+def test_labels_are_checked_before_the_first_step(run, data):
+    path = data / 'val.txt'
+    lines = path.read_text().splitlines()
+    lines[6] = f'{lines[6][:-1]}9'
+    path.write_text('\n'.join(lines))
+    code, stderr = run(train, FINETUNE, '--work-dir', 'run', *options())
+    assert code == 2
+    error = error_in(stderr)
+    assert error.startswith(f'error: {path}, line 7 has the label 9; there')
+    assert 'Epoch(train)' not in log_of('run')
+
+
 def test_a_bad_line_of_the_list_is_quoted_in_one_line(run, data):
     path = data / 'pretrain.txt'
     lines = path.read_text().splitlines()
@@ -189,7 +237,7 @@ def test_a_video_that_kills_its_loader_process_is_named(
     assert 'Segmentation fault' in error or 'exited unexpectedly' in error
     assert '--resume' in error
     (line,) = (tmp_path / 'run/bad_videos.txt').read_text().splitlines()
-    assert '00007.mp4\tits loader process died (' in line
+    assert '00007.mp4\tcrash: its loader process died (' in line
 
 
 @pytest.mark.parametrize(
@@ -198,6 +246,10 @@ def test_a_video_that_kills_its_loader_process_is_named(
         (
             RuntimeError('DataLoader worker (pid 7) is killed by signal: X.'),
             'killed by signal: X',
+        ),
+        (
+            RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly'),
+            'exited unexpectedly',
         ),
         (ConnectionResetError(104, 'by peer'), 'its connection broke off'),
         (EOFError(), 'its connection broke off'),
@@ -226,7 +278,7 @@ def test_all_ways_to_learn_of_a_dead_process(error, end, tmp_path):
             raise error
     assert f'({end})' in str(caught.value)
     text = (tmp_path / 'bad_videos.txt').read_text()
-    assert text == f'bad.mp4\tits loader process died ({end})\n'
+    assert text == f'bad.mp4\tcrash: its loader process died ({end})\n'
     bad.died_of = dict  # of no video: not for the data to explain
     with pytest.raises(type(error)), explain_data_errors(runner):
         raise error
@@ -337,3 +389,11 @@ def test_what_is_evaluated_on_is_left_out_by_default():
     )
     leave_out_bad_videos(cfg)
     assert cfg.val_dataloader.dataset.leave_out is False
+
+    parts = [loader(kind) for kind in ('VideoDataset', 'RobustVideoDataset')]
+    wrapped = loader('ConcatDataset', datasets=[p['dataset'] for p in parts])
+    cfg = Config(dict(val_dataloader=wrapped, val_evaluator=metric))
+    leave_out_bad_videos(cfg)
+    stock, ours = cfg.val_dataloader.dataset.datasets
+    assert ours.leave_out is True and 'leave_out' not in stock
+    assert cfg.val_evaluator == dict(type='VideoEvaluator', metrics=metric)

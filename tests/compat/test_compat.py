@@ -27,20 +27,32 @@ from helpers.processes import HUNG
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import dependency
-from mmengine.config import DictAction
+from mmengine.config import ConfigDict, DictAction
+from mmengine.dataset import (
+    BaseDataset,
+    ClassBalancedDataset,
+    ConcatDataset,
+    RepeatDataset,
+)
 from mmengine.device import get_device
 from mmengine.dist import init_dist
 from mmengine.fileio import LocalBackend
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel, BaseModule, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
+from mmengine.runner import (
+    CheckpointLoader,
+    FlexibleRunner,
+    Runner,
+    save_checkpoint,
+)
 from torch import nn
 
 from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.compat import packages, running, to_plain
 from mmmotionmae.utils import patching as once
 from mmmotionmae.utils.errors import CheckpointError
+from mmmotionmae.utils.seeding import SampleIndex
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'
@@ -736,6 +748,66 @@ def test_options_keep_the_spaces_of_a_path(text, value):
     options = parser.parse_args(['--cfg-options', f'x.y={text}']).cfg_options
     assert options == {'x.y': value}
     assert type(options['x.y']) is type(value)
+
+
+@pytest.mark.parametrize('runner', [Runner, FlexibleRunner])
+@pytest.mark.parametrize('num_workers', [None, 0, 1])
+def test_options_for_processes_need_some(runner, num_workers, shapes_dir):
+    dataset = dict(
+        type='RobustVideoDataset',
+        pipeline=[],
+        data_prefix=dict(video=str(shapes_dir / 'videos')),
+    )
+    cfg = dict(
+        batch_size=2,
+        num_workers=num_workers,
+        persistent_workers=True,
+        prefetch_factor=3,
+        timeout=7,
+        multiprocessing_context='fork',
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dataset,
+    )
+    if num_workers is None:
+        del cfg['num_workers']
+    loader = runner.build_dataloader(ConfigDict(cfg), seed=0)
+    names = [name for batch in loader for name in batch['filename']]
+    assert len(names) == len(loader.dataset) == 64
+    found = (loader.num_workers, loader.persistent_workers, loader.timeout)
+    assert found == ((1, True, 7) if num_workers else (0, False, 0))
+    assert loader.prefetch_factor == (3 if num_workers else None)
+
+
+class Numbers(BaseDataset):
+    """Gives its indices back."""
+
+    def load_data_list(self):
+        return [dict(label=i % 3) for i in range(6)]
+
+    def get_cat_ids(self, idx):
+        return [idx % 3]
+
+    def __getitem__(self, idx):
+        return idx
+
+
+def test_wrappers_hand_on_the_seed_of_an_index():
+    plain = [Numbers(), Numbers()]
+    for dataset, expected in (
+        (ConcatDataset(plain), [*range(6), *range(6)]),
+        (RepeatDataset(plain[0], 2), [*range(6), *range(6)]),
+        (ClassBalancedDataset(plain[0], 1), [i // 2 for i in range(12)]),
+    ):
+        found = [dataset[SampleIndex(i, 100 + i)] for i in range(12)]
+        assert found == expected
+        assert [index.seed for index in found] == [*range(100, 112)]
+        assert type(dataset[7]) is int and dataset[7] == expected[7]
+
+
+def test_balancing_within_wrappers():
+    concatenated = ConcatDataset([Numbers(), Numbers()])
+    assert concatenated.get_cat_ids(10) == [1]
+    assert RepeatDataset(Numbers(), 3).get_cat_ids(11) == [2]
 
 
 def test_hard_labels_in_bfloat16():

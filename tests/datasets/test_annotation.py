@@ -15,6 +15,7 @@ from mmmotionmae.datasets.annotation import (
     read_frame_list,
     read_video_list,
 )
+from mmmotionmae.utils.errors import AnnotationError, UsageError
 
 
 @pytest.fixture
@@ -93,6 +94,51 @@ def test_lists_of_videos(listing, text, expected):
 )
 def test_lists_with_a_delimiter(listing, delimiter, text, expected):
     assert read_video_list(listing(text), delimiter) == expected
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('a.mp4 1 2\nb.mp4\n', [('a.mp4', [1, 2]), ('b.mp4', [])]),
+        ('clip 7.mp4 3,0\n', [('clip 7.mp4', [3, 0])]),
+        ('"a 1.mp4",4,4\n', [('a 1.mp4', [4, 4])]),
+    ],
+)
+def test_several_labels(listing, text, expected):
+    path = listing(text)
+    assert read_video_list(path, None, 5, multi_class=True) == expected
+    with pytest.raises(AnnotationError, match='line 1 has the label 3;'):
+        read_video_list(listing('x.mp4 3 0\n'), None, 3, True)
+
+
+@pytest.mark.parametrize('offset', [False, True])
+def test_several_labels_of_frames(listing, offset):
+    start = '3 ' if offset else ''
+    path = listing(f'a {start}20 1 2\n"clip 7" {start}9\n')
+    first, second = read_frame_list(path, None, offset, 5, True)
+    assert first['frame_dir'] == 'a' and second['frame_dir'] == 'clip 7'
+    assert (first['total_frames'], second['total_frames']) == (20, 9)
+    assert (first['label'], second['label']) == ([1, 2], [])
+    assert first.get('offset') == (3 if offset else None)
+
+
+def test_vectors_of_several_labels_are_those_of_the_stock_data_set(listing):
+    path = listing('a.mp4 1 2\nb.mp4 0\n')
+    args = dict(
+        ann_file=path,
+        pipeline=[],
+        data_prefix=dict(video='x'),
+        multi_class=True,
+        num_classes=4,
+    )
+    ours, stock = RobustVideoDataset(**args), VideoDataset(**args)
+    for i, expected in enumerate([[0, 1, 1, 0], [1, 0, 0, 0]]):
+        info, other = ours.get_data_info(i), stock.get_data_info(i)
+        assert info.pop('label').tolist() == expected
+        assert other.pop('label').tolist() == expected
+        assert info == other
+    with pytest.raises(UsageError, match='multi_class needs num_classes'):
+        RobustVideoDataset(**dict(args, num_classes=None))
 
 
 @pytest.mark.parametrize(

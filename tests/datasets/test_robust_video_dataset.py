@@ -10,7 +10,11 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import MMLogger
 
 from mmmotionmae.datasets import RobustVideoDataset
-from mmmotionmae.utils.errors import TooManyBadVideosError, VideoTimeoutError
+from mmmotionmae.utils.errors import (
+    PipelineError,
+    TooManyBadVideosError,
+    VideoTimeoutError,
+)
 
 DECODE = [
     dict(type='DecordInit'),
@@ -287,8 +291,9 @@ def test_a_fault_of_the_pipeline_is_named(folder):
         max_refetch=2,
         max_bad_share=1,
     )
-    with pytest.raises(RuntimeError, match='3 videos.*KeyError.*clip_lenght'):
+    with pytest.raises(PipelineError, match='AlwaysFails .*KeyError.*clip_le'):
         dataset[0]
+    assert dataset.bad_videos.read() == {}
 
 
 def test_real_clips_with_their_mmaction2_lists(shared_data):

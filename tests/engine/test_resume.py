@@ -17,6 +17,7 @@ from helpers.resumed_runs import (
     state_of,
 )
 from mmaction.registry import DATA_SAMPLERS, HOOKS, TRANSFORMS
+from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from mmmotionmae.engine import SeededSampler
@@ -24,12 +25,30 @@ from mmmotionmae.engine.hooks import SeedIterHook
 from mmmotionmae.utils.seeding import SampleIndex
 
 
+def wrapped():
+    """The fine-tuning of a concatenation, repeated and balanced."""
+    cfg = Config.fromfile(FINETUNE)
+    dataset = cfg.train_dataloader.dataset
+    for wrapper in (
+        lambda inner: dict(type='ConcatDataset', datasets=[inner, inner]),
+        lambda inner: dict(type='RepeatDataset', times=2, dataset=inner),
+        lambda inner: dict(
+            type='ClassBalancedDataset', oversample_thr=0.1, dataset=inner
+        ),
+    ):
+        dataset = wrapper(dataset)
+    cfg.train_dataloader.dataset = dataset
+    cfg.dump('wrapped.py')
+    return 'wrapped.py'
+
+
 @pytest.mark.parametrize(
     'config,workers',
-    [(PRETRAIN, 0), (PRETRAIN, 2), (FINETUNE, 0)],
-    ids=['pretrain', 'pretrain-workers', 'finetune-drop-path'],
+    [(PRETRAIN, 0), (PRETRAIN, 2), (FINETUNE, 0), (wrapped, 0)],
+    ids=['pretrain', 'pretrain-workers', 'finetune-drop-path', 'wrapped'],
 )
 def test_resumed_run_equals_the_uninterrupted_one(train, config, workers):
+    config = config() if callable(config) else config
     reference = Recorder()
     whole = train(
         config, 'whole', epochs=3, workers=workers, hooks=[reference]

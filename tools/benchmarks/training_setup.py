@@ -20,6 +20,7 @@ from mmmotionmae.cli.train_options import (
     set_amp,
     switch_off_validation,
 )
+from mmmotionmae.datasets import wrappers
 
 from .clips import Source, extract_frames, generate
 
@@ -44,18 +45,17 @@ def data_set_of(cfg: Config) -> ConfigDict:
         UsageError: If there is none, or several in one.
     """
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
-    while dataset and 'pipeline' not in dataset:
-        dataset = dataset.get('dataset')
-    if not dataset:
+    parts = list(wrappers.single_datasets(dataset or {}))
+    if not dataset or len(parts) != 1:
         raise UsageError(
             'The config needs a train_dataloader with one data set.'
         )
-    return dataset
+    return parts[0]
 
 
 def clips_per_video(cfg: Config) -> int:
     """R of the config."""
-    return data_set_of(cfg).get('num_repeats', 1)
+    return wrappers.clips_per_video(data_set_of(cfg))
 
 
 def set_mixed_precision(cfg: Config, amp: str | None) -> None:
@@ -167,7 +167,7 @@ def apply_setting(cfg: Config, setting: Setting, clips_per_step: int) -> None:
             f'A step of {clips_per_step} clips cannot have {repeats} clips of '
             'each video: choose another --clips-per-step.'
         )
-    if repeats != dataset.get('num_repeats', 1):
+    if repeats != wrappers.clips_per_video(dataset):
         if dataset.get('type') != 'RobustVideoDataset':
             raise UsageError('--repeats needs a RobustVideoDataset.')
         dataset.num_repeats = repeats

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ...datasets.wrappers import transforms_of
 from ...models import LabelPropagation, MotionMAE, ReconstructionTarget
 from ...models.utils.transformer import CrossAttentionBlock, FusedBlock
 from ...models.utils.tubelet import Grid
@@ -338,8 +339,8 @@ def _is_trained(module: nn.Module) -> bool:
 
 def _count_masked(cfg: Config, grid: Grid) -> int:
     """Masked tokens of a clip, as the masking transform draws them."""
-    pipeline = (cfg.get('train_dataloader') or {}).get('dataset', {})
-    for config in pipeline.get('pipeline', ()):
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset', {})
+    for config in transforms_of(dataset):
         if config['type'].endswith('Masking'):
             return int(TRANSFORMS.build(config).sample(grid).sum())
     raise UsageError(

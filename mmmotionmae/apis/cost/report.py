@@ -8,10 +8,12 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from ...datasets.wrappers import passes_per_epoch
 from .flops import cost_of, frame_cost, views_of
 from .memory import memory_of
 from .network import Network, read_network
 from .schedule import (
+    PASSES_UNKNOWN,
     Batch,
     batch_of,
     data_of,
@@ -152,6 +154,8 @@ def _add_training(
             'and time.'
         )
         return
+    if passes_per_epoch(cfg.train_dataloader.dataset) is None:
+        found['notes'].append(PASSES_UNKNOWN)
     found['length'] = vars(length)
     found['time'] = _duration(
         length.clips, batch, found.get('flops'), clips_per_second

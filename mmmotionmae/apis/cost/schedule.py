@@ -9,13 +9,18 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ...datasets.wrappers import passes_per_epoch
 from ...utils.errors import UsageError
-from ..runner import clips_per_rank_and_step
+from ..runner import batch_factors
 
 # Videos to train on; of UCF101 and HMDB51 those of split 1. Kinetics-400
 # shrinks: this is the copy of MMAction2 and VideoMAE. Each number is in
 # tools/data/<data set>/README.md.
 VIDEOS = dict(kinetics400=240_436, sthv2=168_913, ucf101=9_537, hmdb51=3_570)
+PASSES_UNKNOWN = (
+    'How often an epoch draws each video, the wrappers of the data set decide '
+    'when they see it; here it is taken for once.'
+)
 # Values that an optimiser keeps for each weight.
 STATES = dict(Adam=2, AdamW=2, LAMB=2, RMSprop=1, LARS=1, Adagrad=1, Lion=1)
 
@@ -56,7 +61,7 @@ class Length:
 
     Attributes:
         videos: To train on.
-        epochs: Over the videos; None if it is counted in iterations.
+        epochs: Over the data set; None if it is counted in iterations.
         clip_epochs: Over the videos, a clip of each.
         steps_per_epoch: Of the optimiser, not rounded.
         steps: Of the optimiser, in all.
@@ -96,15 +101,12 @@ def videos_of(data: str) -> int | None:
 
 def batch_of(cfg: Config, gpus: int) -> Batch:
     """Read what one step sees."""
-    wrapper = cfg.optim_wrapper
-    loader = cfg.train_dataloader
+    factors = batch_factors(cfg)
     return Batch(
         gpus,
-        loader.batch_size,
-        loader.dataset.get('num_repeats', 1),
-        wrapper.get('accumulative_counts', 1),
-        gpus * clips_per_rank_and_step(cfg),
-        wrapper.get('optimizer', {}).get('lr'),
+        *factors,
+        gpus * math.prod(factors),
+        cfg.optim_wrapper.get('optimizer', {}).get('lr'),
         (cfg.get('auto_scale_lr') or {}).get('base_batch_size'),
     )
 
@@ -112,7 +114,8 @@ def batch_of(cfg: Config, gpus: int) -> Batch:
 def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
     """Length of a training; None if that needs the number of videos.
 
-    As MMEngine's sampler and PyTorch's loader have it: videos are dealt to
+    A ``RepeatDataset`` goes through them several times an epoch. As
+    MMEngine's sampler and PyTorch's loader have it: videos are dealt to
     the devices, the last one gets some again; ``drop_last`` drops what is
     left of each device's.
 
@@ -125,7 +128,8 @@ def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
     if iterations is None:
         if videos is None:
             return None
-        dealt = math.ceil(videos / batch.gpus) / batch.videos
+        passes = passes_per_epoch(loader.dataset) or 1
+        dealt = math.ceil(videos * passes / batch.gpus) / batch.videos
         whole = loader.get('drop_last', False)
         each = math.floor(dealt) if whole else math.ceil(dealt)
         if not each:
@@ -134,7 +138,7 @@ def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
                 f'on each of {batch.gpus} GPUs.'
             )
         epochs = loop.max_epochs
-        clip_epochs = epochs * batch.repeats
+        clip_epochs = epochs * passes * batch.repeats
         per_epoch = each / batch.accumulated
         iterations = each * epochs
     clips = iterations * batch.gpus * batch.videos * batch.repeats

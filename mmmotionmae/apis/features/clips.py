@@ -12,7 +12,7 @@ import numpy as np
 
 from ...datasets import RobustVideoDataset
 from ...datasets.annotation import VIDEO_EXTENSIONS
-from ...utils.errors import UsageError, VideoError
+from ...utils.errors import UsageError
 
 
 class ClipDataset(RobustVideoDataset):
@@ -98,16 +98,12 @@ class ClipDataset(RobustVideoDataset):
             ``name``; ``clips``: uint8 (V, C, T, H, W), V views, or None;
             ``reason``: why there are none, one line.
         """
-        name = self.name_of(idx)
-        try:
-            with self.bad_videos.loading(name):
-                sample: Any = self.prepare_data(idx)
-            return dict(name=name, clips=sample['inputs'], reason='')
-        except Exception as error:
-            reason = str(error).split('\n')[0]
-            if not isinstance(error, VideoError):
-                reason = f'{type(error).__name__}: {reason}'
-            return dict(name=name, clips=None, reason=reason)
+        sample, failure = self.load(idx)
+        return dict(
+            name=self.name_of(idx),
+            clips=None if failure else sample['inputs'],
+            reason=failure.reason if failure else '',
+        )
 
 
 def make_pipeline(

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ...utils.errors import UsageError
-from ...utils.processes import find_loader_death
+from ...utils.loader_deaths import explain_killed, find_loader_death
 from .clips import ClipDataset
 from .encoder import ClipEncoder
 from .parts import FeatureSink
@@ -81,12 +81,23 @@ def videos_died_of(
 
     Returns:
         Their names, with the reason; empty if the error is another one.
+
+    Raises:
+        UsageError: If a process was killed from outside, as for lack of
+            memory, so that no video is to blame.
     """
-    if isinstance(error, RuntimeError) and find_loader_death(error) is None:
+    death = find_loader_death(error)
+    if death is None:
         return {}
-    reason = 'its loader process died: the decoder crashed, or memory ran out'
+    reason = f'crash: its loader process died ({death.end})'
     died = dataset.bad_videos.died_of().items()
-    return {name: reason for pid, name in died if pid not in before}
+    found = {name: reason for pid, name in died if pid not in before}
+    if death.killed_by is not None:
+        raise UsageError(
+            f'{explain_killed(death, list(found))} Then the same call goes on '
+            'from here.'
+        ) from error
+    return found
 
 
 def fill(

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...utils.errors import VideoError, VideoTimeoutError
+from ...utils.errors import (
+    StorageTimeoutError,
+    VideoError,
+    VideoTimeoutError,
+)
 
 Frame = npt.NDArray[np.uint8]
 
@@ -19,15 +23,19 @@ class Deadline:
     Args:
         seconds: Counted from now. None: no limit.
         clock: What they are measured with.
+        work_clock: Likewise the seconds that this process has computed.
     """
 
     def __init__(
         self,
         seconds: float | None,
         clock: Callable[[], float] = time.monotonic,
+        work_clock: Callable[[], float] = time.process_time,
     ) -> None:
         self.seconds = seconds
         self._clock = clock
+        self._work_clock = work_clock
+        self._work_before = work_clock()
         self.end = None if seconds is None else clock() + seconds
 
     def check(self) -> None:
@@ -42,10 +50,17 @@ class Deadline:
         return max(0.0, self.end - self._clock())
 
     def error(self) -> VideoTimeoutError:
-        """Make the error to raise."""
-        return VideoTimeoutError(
-            f'reading it takes more than {self.seconds:g} s'
-        )
+        """Make the error to raise.
+
+        A decoder that computes for so long has the video to thank for it; one
+        that waits, the disk or the network.
+        """
+        assert self.seconds is not None
+        text = f'reading it takes more than {self.seconds:g} s'
+        work = self._work_clock() - self._work_before
+        if work < self.seconds / 2:
+            return StorageTimeoutError(f'{text}, most of it waiting')
+        return VideoTimeoutError(text)
 
 
 class VideoReader(ABC):

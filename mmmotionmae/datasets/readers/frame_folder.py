@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import cv2
 
-from ...utils.errors import VideoError
+from ...utils.errors import StorageError, VideoError
 from ...utils.files import by_number
 from ...utils.image_files import read_image
+from ...utils.storage import is_storage_error
 from .base import Frame, VideoReader
 
 # Older than 4.11, OpenCV decodes to BGR only.
@@ -68,7 +69,11 @@ class FrameFolderReader(VideoReader):
                 frame = read_image(
                     osp.join(self.path, name), _RGB or cv2.IMREAD_COLOR
                 )
-            except OSError:
+            except OSError as error:
+                if is_storage_error(error):
+                    raise StorageError(
+                        f'{name!r}: {error.strerror}'
+                    ) from error
                 frame = None
             except cv2.error as error:
                 raise self.lost(index, f'{name!r}: {error.err}') from error

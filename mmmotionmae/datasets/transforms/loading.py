@@ -12,7 +12,12 @@ from mmcv.transforms import BaseTransform
 
 from ...utils.errors import VideoError
 from ...utils.files import complete_file
-from ..readers import FrameFolderReader, VideoReader, open_video
+from ..readers import (
+    FrameFolderReader,
+    VideoReader,
+    check_decoder,
+    open_video,
+)
 
 
 @TRANSFORMS.register_module()
@@ -40,7 +45,7 @@ class VideoInit(BaseTransform):
 
     Raises:
         VideoError: If the video cannot be read or is too short.
-        ValueError: If there is no such decoder.
+        UsageError: If there is no such decoder.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class VideoInit(BaseTransform):
         min_frames: int = 1,
         time_limit: float | None = 60.0,
     ) -> None:
+        check_decoder(decoder)
         self.decoder = decoder
         self.min_frames = min_frames
         self.time_limit = time_limit
@@ -149,6 +155,7 @@ class DecodeToMemory(BaseTransform):
 
     Raises:
         VideoError: If the video cannot be read.
+        UsageError: If there is no such decoder.
     """
 
     def __init__(
@@ -158,6 +165,7 @@ class DecodeToMemory(BaseTransform):
         short_side: int | None = None,
         cache_dir: str | None = None,
     ) -> None:
+        check_decoder(decoder)
         self.max_bytes = max_bytes
         self.decoder = decoder
         self.short_side = short_side

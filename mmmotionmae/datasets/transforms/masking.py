@@ -14,6 +14,7 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from ...models.utils.tubelet import Grid, token_grid
+from ...utils.errors import UsageError
 
 
 class _Masking(BaseTransform):
@@ -27,7 +28,7 @@ class _Masking(BaseTransform):
         tubelet_size (int): Frames of a tubelet. Defaults to 2.
 
     Raises:
-        ValueError: If the ratio is not in (0, 1), or, on a clip, if the clip
+        UsageError: If the ratio is not in (0, 1), or, on a clip, if the clip
             does not divide evenly or the ratio masks nothing.
     """
 
@@ -38,7 +39,7 @@ class _Masking(BaseTransform):
         tubelet_size: int = 2,
     ) -> None:
         if not 0 < mask_ratio < 1:
-            raise ValueError(
+            raise UsageError(
                 f'mask_ratio must be between 0 and 1, not {mask_ratio}.'
             )
         self.mask_ratio = mask_ratio
@@ -60,7 +61,7 @@ class _Masking(BaseTransform):
         """
         imgs = results['imgs']
         if not hasattr(imgs, 'shape') or len(imgs.shape) != 5:
-            raise ValueError(
+            raise UsageError(
                 f'{type(self).__name__} goes after '
                 "FormatShape(input_format='NCTHW')."
             )
@@ -74,7 +75,7 @@ class _Masking(BaseTransform):
         """Mask ``mask_ratio`` of ``size`` places: (size,), bool."""
         count = int(self.mask_ratio * size)
         if count == 0:
-            raise ValueError(
+            raise UsageError(
                 f'A mask_ratio of {self.mask_ratio} masks none of {size} '
                 f'places in {type(self).__name__}: there would be nothing to '
                 'predict.'
@@ -125,7 +126,7 @@ class RandomMasking(_Masking):
         tubelet_size (int): Likewise.
 
     Raises:
-        ValueError: If the scope is unknown.
+        UsageError: If the scope is unknown.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class RandomMasking(_Masking):
     ) -> None:
         super().__init__(mask_ratio, patch_size, tubelet_size)
         if scope not in ('slot', 'clip'):
-            raise ValueError(f"scope must be 'slot' or 'clip', not {scope!r}.")
+            raise UsageError(f"scope must be 'slot' or 'clip', not {scope!r}.")
         self.scope = scope
 
     def sample(self, grid: Grid) -> np.ndarray:

@@ -3,6 +3,7 @@
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
+from ...utils.errors import UsageTypeError
 from ...utils.seeding import seed_generators
 
 
@@ -17,16 +18,17 @@ class SeedSample(BaseTransform):
     persistent, start afresh when a run is resumed.)
 
     Raises:
-        TypeError: If the sampler is another one.
+        UsageTypeError: If the sampler is another one.
     """
 
     def transform(self, results: dict) -> dict:
         """Seed ``random``, NumPy and torch from ``results['sample_idx']``."""
         seed = getattr(results['sample_idx'], 'seed', None)
         if seed is None:
-            raise TypeError(
+            raise UsageTypeError(
                 "SeedSample needs sampler=dict(type='SeededSampler') in "
-                'the data loader.'
+                'the data loader; and of wrappers around the data set, '
+                "MMEngine's keep the seeds."
             )
         seed_generators(seed)
         return results

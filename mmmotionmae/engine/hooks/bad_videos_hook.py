@@ -8,6 +8,7 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...datasets.wrappers import single_datasets
 from ...utils.files import complete_file
 
 FILENAME = 'bad_videos.txt'
@@ -38,11 +39,9 @@ class BadVideosHook(Hook):
 
 def robust_datasets(dataset: Any) -> Iterator[Any]:
     """The :class:`RobustVideoDataset` behind MMEngine's wrappers."""
-    if hasattr(dataset, 'bad_videos'):
-        yield dataset
-    inner = getattr(dataset, 'dataset', None)
-    for part in getattr(dataset, 'datasets', [] if inner is None else [inner]):
-        yield from robust_datasets(part)
+    for part in single_datasets(dataset):
+        if hasattr(part, 'bad_videos'):
+            yield part
 
 
 def write_bad_videos(runner: Runner, dataset: Any) -> None:

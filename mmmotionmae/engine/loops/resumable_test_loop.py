@@ -218,8 +218,9 @@ class ResumableTestLoop(AmpTestLoop):
             )
         # For the list in the work dir.
         for dataset in robust_datasets(self.dataloader.dataset):
-            for name, reason in bad.items():
-                dataset.bad_videos.add(name, reason)
+            indices = range(len(dataset)) if bad else ()
+            for name in {dataset.name_of(i) for i in indices} & bad.keys():
+                dataset.bad_videos.add(name, bad[name])
 
     def _open_folder(self) -> tuple[set[int], dict[str, str]]:
         """Find the samples that are done, and their bad videos."""

@@ -1,0 +1,101 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""Data loaders, and the wrappers around data sets."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from mmengine.dataset import (
+    ClassBalancedDataset,
+    ConcatDataset,
+    RepeatDataset,
+)
+from mmengine.runner import FlexibleRunner, Runner
+
+from ..utils.patching import once
+from ..utils.seeding import with_seed_of
+
+# What PyTorch accepts for a loader with processes of its own only.
+_FOR_WORKERS = {
+    'multiprocessing_context',
+    'persistent_workers',
+    'prefetch_factor',
+    'timeout',
+}
+
+
+@once
+def keep_seeds_in_wrappers() -> None:
+    """Wrappers hand on a plain number in place of a :class:`SampleIndex`.
+
+    They calculate with the index, or look another one up; the seed of the
+    sample is then lost. A sample keeps that of its index in the wrapper, so
+    that each copy in a ``RepeatDataset`` has draws of its own.
+
+    Remove when: MMEngine's wrappers know indices with a seed.
+    """
+
+    def seeded(find: Callable) -> Callable:
+
+        @wraps(find)
+        def wrapper(self: Any, idx: int) -> Any:
+            found = find(self, idx)
+            if isinstance(found, tuple):
+                return found[0], with_seed_of(idx, found[1])
+            return with_seed_of(idx, found)
+
+        return wrapper
+
+    for cls in (ConcatDataset, RepeatDataset, ClassBalancedDataset):
+        cls._get_ori_dataset_idx = seeded(cls._get_ori_dataset_idx)
+
+
+@once
+def balance_within_wrappers() -> None:
+    """``ClassBalancedDataset`` cannot be put around other wrappers.
+
+    It asks for ``get_cat_ids``, which ``ConcatDataset`` and ``RepeatDataset``
+    do not hand on.
+
+    Remove when: these two have ``get_cat_ids``.
+    """
+
+    def of_parts(self: Any, idx: int) -> list[int]:
+        part, index = self._get_ori_dataset_idx(idx)
+        return self.datasets[part].get_cat_ids(index)
+
+    def of_inner(self: Any, idx: int) -> list[int]:
+        return self.dataset.get_cat_ids(self._get_ori_dataset_idx(idx))
+
+    for cls, method in ((ConcatDataset, of_parts), (RepeatDataset, of_inner)):
+        if not hasattr(cls, 'get_cat_ids'):
+            cls.get_cat_ids = method
+
+
+@once
+def load_without_processes() -> None:
+    """``num_workers=0`` alone is an error if a config is meant for processes.
+
+    PyTorch then refuses ``persistent_workers``, ``prefetch_factor``,
+    ``timeout`` and ``multiprocessing_context``; here they are left out.
+
+    Remove when: MMEngine's runners leave them out.
+    """
+
+    def lenient(build: Callable) -> Callable:
+
+        @wraps(build)
+        def wrapper(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(dataloader, Mapping):
+                if not dataloader.get('num_workers'):
+                    dataloader = {
+                        name: value
+                        for name, value in dataloader.items()
+                        if name not in _FOR_WORKERS
+                    }
+            return build(dataloader, *args, **kwargs)
+
+        return wrapper
+
+    for cls in (Runner, FlexibleRunner):
+        cls.build_dataloader = staticmethod(lenient(cls.build_dataloader))
