@@ -182,6 +182,14 @@ def test_calls_of_torch_load():
         Path('ran').rmdir()
 
 
+def test_the_shell_may_forbid_trust(monkeypatch):
+    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    trust_checkpoints()
+    with pytest.raises(CheckpointError, match=r'mkdir.*_LOAD is set\.$'):
+        CheckpointLoader.load_checkpoint(bad_checkpoint('a.pth'))
+
+
 def test_threads_do_not_open_doors_for_each_other():
     """One ends its loading in the middle of that of another."""
     good, bad = 'good.pth', bad_checkpoint('bad.pth')
