@@ -222,7 +222,7 @@ def _name_needed_parts(load_or_resume: Any) -> Any:
 
 
 class _Content(NamedTuple):
-    """What was loaded last.
+    """The content of a file that was loaded last.
 
     MMEngine hands on the content, or the weights in it alone, and an error
     should name the file.
