@@ -11,7 +11,7 @@ from .mmengine_loading import (
     load_checkpoints_safely,
     load_weights_strictly,
 )
-from .plain_files import load_plain, read_plain_files
+from .plain_files import load_plain, read_plain_files, tensor_from_array
 from .resizing import resize_checkpoint
 from .specs import (
     Checkpoint,
@@ -43,6 +43,7 @@ __all__ = [
     'read_checkpoint',
     'read_raw',
     'resize_checkpoint',
+    'tensor_from_array',
     'trust_checkpoints',
     'write_checkpoint',
 ]

@@ -22,7 +22,12 @@ from .strict import (
     load_content,
     needed_parts,
 )
-from .trust import HOW_TO_TRUST, is_trusted, loading_checkpoint
+from .trust import (
+    HOW_TO_TRUST,
+    forbidden_by_shell,
+    is_trusted,
+    loading_checkpoint,
+)
 
 
 @once
@@ -101,12 +106,13 @@ def explain_failure(filename: str, error: Exception) -> str | None:
         with open(path, 'rb') as file:
             from_torch = file.read(4) in (b'PK\x03\x04', b'\x80\x02\x8a\n')
     refused = isinstance(error, pickle.UnpicklingError)
-    if from_torch and refused and not is_trusted():
+    forced = forbidden_by_shell()
+    if from_torch and refused and (forced or not is_trusted()):
         name = re.search(r'GLOBAL (\S+)', text)
         objects = f'Python objects ({name[1]})' if name else 'Python objects'
         return (
-            f'{filename} holds {objects} that could run code when '
-            f'loaded, so it was not loaded. {HOW_TO_TRUST}'
+            f'{filename} holds {objects} that could run code when loaded, so '
+            f'it was not loaded. {forced if is_trusted() else HOW_TO_TRUST}'
         )
     if 'TorchScript' in text:
         return (
@@ -223,7 +229,7 @@ def _name_needed_parts(load_or_resume: Any) -> Any:
 
 
 class _Content(NamedTuple):
-    """What was loaded last.
+    """The content of a file that was loaded last.
 
     MMEngine hands on the content, or the weights in it alone, and an error
     should name the file.

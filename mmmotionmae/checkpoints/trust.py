@@ -5,6 +5,7 @@ Whoever loads a checkpoint, it is ``torch.load`` that reads it. It is closed
 here, once, for all of them; see :func:`close_torch_load`.
 """
 
+import os
 import pathlib
 import sys
 from argparse import Namespace
@@ -60,6 +61,13 @@ def trust_checkpoints(trust: bool = True) -> None:
 def is_trusted() -> bool:
     """Tell whether files may run code."""
     return _trust
+
+
+def forbidden_by_shell() -> str:
+    """Say, for a message, that the shell lets PyTorch trust no file."""
+    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+    forced = os.environ.get(name, '').lower() in ('1', 'y', 'yes', 'true')
+    return f'The shell forbids it: {name} is set.' if forced else ''
 
 
 @contextmanager

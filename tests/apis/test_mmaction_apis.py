@@ -25,7 +25,7 @@ from mmengine.dataset import Compose
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmmotionmae.checkpoints import mmengine_loading as loading
+from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.utils.errors import CheckpointError
 from mmmotionmae.utils.video_files import video_writer
 
@@ -287,6 +287,17 @@ def test_names_that_are_not_registered_are_not_called(paths, nothing_runs):
             ActionRecogInferencer(None, checkpoint, device='cpu')
 
 
+@pytest.mark.parametrize(
+    'setting', ["type='exec(1)'", "type='DecordInit', sys_path='evil'"]
+)
+def test_what_registered_modules_would_run(paths, nothing_runs, setting):
+    """MMCV evaluates some types; file clients import from a path."""
+    text = config_in(paths[1]) + f'\nx = [dict({setting})]\n'
+    checkpoint = tampered(paths[1], text)
+    with pytest.raises(CheckpointError, match="exec|sys_path='evil'"):
+        ActionRecogInferencer(None, checkpoint, device='cpu')
+
+
 def test_modules_that_a_checkpoint_names_are_not_imported(
     paths, videos, nothing_runs
 ):
@@ -299,7 +310,7 @@ def test_modules_that_a_checkpoint_names_are_not_imported(
 
 def test_trusted_configs_are_run(paths, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loading, '_trust', True)
+    trust_checkpoints()
     checkpoint = tampered(paths[1], f'{config_in(paths[1])}\n{CODE}\n')
     ActionRecogInferencer(None, checkpoint, device='cpu')
     assert Path('ran').is_dir()

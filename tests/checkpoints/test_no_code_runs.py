@@ -182,6 +182,14 @@ def test_calls_of_torch_load():
         Path('ran').rmdir()
 
 
+def test_the_shell_may_forbid_trust(monkeypatch):
+    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    trust_checkpoints()
+    with pytest.raises(CheckpointError, match=r'mkdir.*_LOAD is set\.$'):
+        CheckpointLoader.load_checkpoint(bad_checkpoint('a.pth'))
+
+
 def test_threads_do_not_open_doors_for_each_other():
     """One ends its loading in the middle of that of another."""
     good, bad = 'good.pth', bad_checkpoint('bad.pth')
@@ -225,6 +233,11 @@ class Engine:
     def load_checkpoint(self, folder, tag, **kwargs):
         path = f'{folder}/{tag}/mp_rank_00_model_states.pt'
         return path, torch.load(path, 'cpu', weights_only=False)
+
+    def save_checkpoint(self, folder, tag, client_state, **kwargs):
+        Path(folder, tag).mkdir(parents=True)
+        path = f'{folder}/{tag}/mp_rank_00_model_states.pt'
+        torch.save(client_state, path)
 
 
 class Booster:
@@ -330,6 +343,24 @@ def test_strategies_hand_on_no_config(name, trust, monkeypatch):
     )
     assert content['meta']['iter'] == 2
     assert ('config' in content['meta']) == trust
+
+
+def test_deepspeed_reads_what_it_has_saved(monkeypatch):
+    """A message hub holds objects, which DeepSpeed saves as they are."""
+    strategy = deepspeed_strategy(monkeypatch)
+    strategy._seed = 1
+    hub = MessageHub.get_instance(uuid.uuid4().hex)
+    for value in (1.5, 2.5):
+        hub.update_scalar('loss', value)
+    extra = dict(meta=dict(iter=2), message_hub=hub.state_dict())
+    path = str(Path.cwd() / 'epoch_1.pth')
+    strategy.save_checkpoint(filename=path, extra_ckpt=extra)
+    content = strategy.resume(
+        path, resume_optimizer=False, resume_param_scheduler=False
+    )
+    other = MessageHub.get_instance(uuid.uuid4().hex)
+    other.load_state_dict(content['message_hub'])
+    assert other.get_scalar('loss').data[0].tolist() == [1.5, 2.5]
 
 
 def test_every_strategy_is_closed():

@@ -21,7 +21,7 @@ from mmengine.dist import (
 )
 from mmengine.structures import BaseDataElement
 
-from ...checkpoints import load_plain
+from ...checkpoints import load_plain, tensor_from_array
 from ...utils.errors import UsageError
 from ...utils.files import set_aside
 from ...utils.progress import RecordFile, claim_folder, read_records
@@ -120,7 +120,7 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         value = value.detach().cpu()
         if value.dtype in _DTYPES:
-            return torch.from_numpy, (value.numpy(),)
+            return tensor_from_array, (value.numpy(),)
         return value.clone().__reduce_ex__(pickle.DEFAULT_PROTOCOL)
 
 
