@@ -200,7 +200,10 @@ def load_weights_strictly() -> None:
     ) -> dict:
         if strict or not concerns(model):
             state = checkpoint.get('state_dict', checkpoint)
-            check_finite(model, state, _source_of(checkpoint))
+            # Infinity may be what a buffer, such as a mask, is for.
+            parameters = {name for name, _ in model.named_parameters()}
+            others = state.keys() - parameters
+            check_finite(state, _source_of(checkpoint), others)
             return load_to_model(
                 model, checkpoint, strict, logger, revise_keys
             )
