@@ -175,9 +175,11 @@ def run_tool(tool: Callable[[], object]) -> int:
     Returns:
         The exit code: 0, or 2 after a mistake.
     """
-    # A full disk is told once, not with a traceback for each line of a log.
-    logging.raiseExceptions = False
+    told = logging.raiseExceptions
     try:
+        # A full disk is told once, not with a traceback for each line of a
+        # log that cannot be written.
+        logging.raiseExceptions = False
         tool()
     except VideoError:  # a defect: the message does not name the video
         raise
@@ -195,6 +197,8 @@ def run_tool(tool: Callable[[], object]) -> int:
             raise
         print(f'error: {line}', file=sys.stderr)
         return 2
+    finally:
+        logging.raiseExceptions = told
     if leave_process_group():
         end_process()
     return 0

@@ -10,7 +10,6 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch import Tensor
 
 from ...utils.errors import NotFiniteError
 from ...utils.finite import find_not_finite
@@ -212,8 +211,8 @@ class CheckFiniteHook(Hook):
             optimizer = getattr(wrapper, 'optimizer', None)
             states = getattr(optimizer, 'state', {}).values()
             for index, state in enumerate(states):
-                for name, value in state.items():
-                    if isinstance(value, Tensor):
+                if isinstance(state, dict):  # not with DeepSpeed
+                    for name, value in state.items():
                         tensors[f'{name} of parameter {index}'] = value
         bad = find_not_finite(tensors, may_be_infinite=buffers)
         if not bad:
