@@ -177,7 +177,10 @@ def load_weights_strictly() -> None:
         content, source = _recall(checkpoint)
         if strict or not concerns(model):
             state = checkpoint.get('state_dict', checkpoint)
-            check_finite(model, state, source)
+            # Infinity may be what a buffer, such as a mask, is for.
+            parameters = {name for name, _ in model.named_parameters()}
+            others = state.keys() - parameters
+            check_finite(state, source, others)
             return load_to_model(
                 model, checkpoint, strict, logger, revise_keys
             )

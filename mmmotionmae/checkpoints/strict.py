@@ -3,7 +3,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -138,7 +138,7 @@ def load_strictly(
             explain_shapes(model, own, tensors, wrong, source, prefix)
         )
     weights = OrderedDict((name, tensors[name]) for name in shared)
-    check_finite(model, weights, source)
+    check_finite(weights, source)
     if hasattr(tensors, '_metadata'):  # versions of layers
         vars(weights)['_metadata'] = tensors._metadata
     model.load_state_dict(weights, strict=False)
@@ -152,20 +152,21 @@ def load_strictly(
 
 
 def check_finite(
-    model: nn.Module, tensors: Mapping[str, Any], source: str
+    tensors: Mapping[str, Any],
+    source: str,
+    may_be_infinite: Container[str] = (),
 ) -> None:
     """Refuse weights of a training that went wrong.
 
     Args:
-        model: That they are for.
-        tensors: Under the names of the model.
+        tensors: The weights.
         source: File or folder, for the message.
+        may_be_infinite: See :func:`find_not_finite`.
 
     Raises:
-        CheckpointError: If a tensor holds NaN, or a parameter infinity.
+        CheckpointError: If a tensor holds NaN or infinity.
     """
-    parameters = {name for name, _ in model.named_parameters()}
-    bad = find_not_finite(tensors, tensors.keys() - parameters)
+    bad = find_not_finite(tensors, may_be_infinite)
     if bad:
         raise CheckpointError(
             f'{source} holds NaN or infinity in {list_names(bad)}: the '

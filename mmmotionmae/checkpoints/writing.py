@@ -11,6 +11,7 @@ from ..utils.files import complete_file, complete_files, write_json
 from .files import write_safetensors
 from .formats import FORMATS
 from .specs import Checkpoint, RawCheckpoint
+from .strict import check_finite
 
 # The entry of a .pth file that the tensors lie under.
 ENTRIES = {'mmaction': 'state_dict', 'videomae': 'model', 'mae_st': 'model'}
@@ -35,8 +36,8 @@ def write_checkpoint(
         ``path``.
 
     Raises:
-        CheckpointError: If the format cannot hold the checkpoint, or there
-            is something already.
+        CheckpointError: If the format cannot hold the checkpoint, a tensor
+            is not finite, or there is something already.
         ValueError: If there is no such format.
     """
     path = Path(path).expanduser()
@@ -55,6 +56,7 @@ def write_checkpoint(
             f'{path} exists already; choose another name, or write over it '
             '(--overwrite).'
         )
+    check_finite(checkpoint.tensors, checkpoint.source)
     raw = FORMATS[format].write(checkpoint)
     if is_folder:
         _write_folder(raw, path)

@@ -177,10 +177,12 @@ def run_tool(tool: Callable[[], object]) -> int:
         The exit code: 0, 2 after a mistake, or 85 if the run was asked to end
         and can go on.
     """
-    # A full disk is told once, not with a traceback for each line of a log.
-    logging.raiseExceptions = False
     code = 0
+    told = logging.raiseExceptions
     try:
+        # A full disk is told once, not with a traceback for each line of a
+        # log that cannot be written.
+        logging.raiseExceptions = False
         tool()
     except Preemption as end:
         code = int(str(end.code))
@@ -200,6 +202,8 @@ def run_tool(tool: Callable[[], object]) -> int:
             raise
         print(f'error: {line}', file=sys.stderr)
         return 2
+    finally:
+        logging.raiseExceptions = told
     if leave_process_group():
         end_process(code)
     return code

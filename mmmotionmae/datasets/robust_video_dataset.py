@@ -277,8 +277,10 @@ class RobustVideoDataset(PatientDataset):
         if hasattr(idx, 'seed'):
             name['sample_seed'] = idx.seed
         for clip in sample if isinstance(sample, list) else [sample]:
-            packed = clip.get('data_samples')
-            if not self.test_mode and hasattr(packed, 'set_metainfo'):
+            packed: Any = None
+            if isinstance(clip, dict) and not self.test_mode:
+                packed = clip.get('data_samples')
+            if hasattr(packed, 'set_metainfo'):
                 packed.set_metainfo(name)
         return sample
 

@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What is not finite in one process.
+    """NaN or infinity in one process.
 
     Attributes:
         what: A clause, such as ``'loss is nan'``.

@@ -14,7 +14,12 @@ from mmaction.structures import ActionDataSample
 from mmengine.runner import Runner, load_checkpoint
 from safetensors.torch import save_file
 
-from mmmotionmae.checkpoints import load_strictly
+from mmmotionmae.apis import load_pretrained
+from mmmotionmae.checkpoints import (
+    load_strictly,
+    read_checkpoint,
+    write_checkpoint,
+)
 from mmmotionmae.checkpoints import strict as strict_loading
 from mmmotionmae.utils.errors import CheckpointError
 
@@ -428,7 +433,7 @@ def test_safetensors(load, tmp_path):
 
 
 def test_other_models_are_not_loaded_with_nan_either(tmp_path):
-    """Infinity may be what a buffer of theirs, such as a mask, is for."""
+    """In a buffer, infinity is what it is for, such as a mask."""
     model = torch.nn.BatchNorm1d(3)
     for name, value, is_refused in (
         ('weight', math.nan, True),
@@ -443,3 +448,20 @@ def test_other_models_are_not_loaded_with_nan_either(tmp_path):
                 load_checkpoint(torch.nn.BatchNorm1d(3), path)
         else:
             load_checkpoint(torch.nn.BatchNorm1d(3), path)
+
+
+def test_weights_with_nan_have_no_features_and_are_not_converted(
+    tiny_model, tmp_path
+):
+    state = tiny_model().state_dict()
+    name = 'blocks.1.norm2.weight'
+    state = poison(state, f'backbone.{name}', math.nan)
+    path = save(state, tmp_path / 'a.pth')
+    options = dict(num_heads=2, trained_num_frames=8, trained_img_size=32)
+    message = rf'a\.pth holds NaN or infinity in 1 tensor \(.*{name}\)'
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(path, part='encoder', **options)
+    checkpoint = read_checkpoint(path, decoder_num_heads=2, **options)
+    with pytest.raises(CheckpointError, match=message):
+        write_checkpoint(checkpoint, tmp_path / 'b.pth')
+    assert not (tmp_path / 'b.pth').exists()

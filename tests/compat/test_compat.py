@@ -23,7 +23,9 @@ import mmengine.utils.package_utils
 import numpy as np
 import pytest
 import torch
+from conftest import TINY_BACKBONE
 from helpers.processes import HUNG
+from mmaction.models.backbones.vit_mae import Attention
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import dependency
@@ -51,7 +53,11 @@ from torch import nn
 from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.compat import packages, running, to_plain
 from mmmotionmae.utils import patching as once
-from mmmotionmae.utils.errors import CheckpointError
+from mmmotionmae.utils.errors import (
+    CheckpointError,
+    UsageError,
+    UsageTypeError,
+)
 from mmmotionmae.utils.seeding import SampleIndex
 
 ROOT = Path(__file__).parents[2]
@@ -815,3 +821,31 @@ def test_hard_labels_in_bfloat16():
         assert losses[f'top{k}_acc'].item() == pytest.approx(hits.item())
     losses['loss_cls'].backward()
     assert scores.grad.dtype == torch.bfloat16
+
+
+# ------------------------------------------------------ vision transformers
+
+
+@pytest.mark.parametrize(
+    'kind', ['VisionTransformer', 'FusedVisionTransformer', 'MotionMAEViT']
+)
+def test_arguments_that_a_vision_transformer_would_swallow(kind):
+    with pytest.raises(UsageTypeError) as error:
+        MODELS.build(dict(TINY_BACKBONE, type=kind, patch_sise=8))
+    assert str(error.value) == (
+        f"{kind} has no argument 'patch_sise'; did you mean patch_size?"
+    )
+    # Upstream it is lost on the way.
+    with pytest.raises(UsageError, match="init_cfg=dict.type='Pretrained'"):
+        MODELS.build(dict(TINY_BACKBONE, type=kind, pretrained='a.pth'))
+    vit = MODELS.build(dict(TINY_BACKBONE, type=kind, pretrained=None))
+    assert len(vit.blocks) == TINY_BACKBONE['depth']
+
+
+@pytest.mark.parametrize('heads', [0, 3, 5, 64])
+def test_heads_must_divide_the_width(heads):
+
+    with pytest.raises(UsageError, match=f'num_heads={heads} does not divide'):
+        Attention(32, heads)
+    assert Attention(32, num_heads=4).scale == 8**-0.5
+    assert Attention(32).num_heads == 8

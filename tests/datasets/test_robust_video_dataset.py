@@ -11,10 +11,12 @@ from mmengine.logging import MMLogger
 
 from mmmotionmae.datasets import RobustVideoDataset
 from mmmotionmae.utils.errors import (
+    AnnotationError,
     PipelineError,
     TooManyBadVideosError,
     VideoTimeoutError,
 )
+from mmmotionmae.utils.seeding import SampleIndex
 
 DECODE = [
     dict(type='DecordInit'),
@@ -319,3 +321,54 @@ def test_real_clips_with_their_mmaction2_lists(shared_data):
         assert sample['inputs'].shape == (1, 3, 16, 64, 64)
         assert sample['inputs'].float().std() > 10  # a picture, not a blank
         assert sample['data_samples'].gt_label.item() == labels[i]
+
+
+# --------------------------------------------------------- which clip it is
+
+
+@pytest.mark.parametrize('num_repeats', [1, 3])
+def test_samples_of_a_training_say_which_clip_they_are(folder, num_repeats):
+    pipeline = [
+        *DECODE,
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs'),
+    ]
+    dataset = build(video=folder, pipeline=pipeline, num_repeats=num_repeats)
+    for index in (SampleIndex(5, seed=9), SampleIndex(3, seed=9), 1):
+        sample = dataset[index]
+        clips = sample if num_repeats > 1 else [sample]
+        assert len(clips) == num_repeats
+        for clip in clips:
+            meta = clip['data_samples'].metainfo
+            shown = meta['sample_idx']
+            assert type(shown) is int
+            assert meta['filename'] == str(folder / f'{shown}.mp4')
+            # That of the video in its place, where one is broken.
+            assert shown not in (2, 3, 7)
+            assert (shown == index) == (index != 3)
+            assert meta.get('sample_seed') == getattr(index, 'seed', None)
+
+
+def test_samples_of_a_test_are_as_they_are(folder):
+    pipeline = [
+        *DECODE,
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs'),
+    ]
+    dataset = build(video=folder, pipeline=pipeline, test_mode=True)
+    assert 'filename' not in dataset[0]['data_samples']
+
+
+def test_lists_of_windows_are_refused(tmp_path):
+    lists = tmp_path / 'list.txt'
+    for line in (r'a\b.mp4 1', r'C:\videos\b.mp4 1', r'a\b.mp4'):
+        lists.write_text(f'{line}\n')
+        with pytest.raises(AnnotationError, match='list.txt has paths of Win'):
+            build(lists, tmp_path)
+    lists.write_text('a\\b 12 1\n')
+    with pytest.raises(AnnotationError, match='list.txt has paths of Win'):
+        build(lists, data_prefix=dict(img=str(tmp_path)))
+    # But a name may have a backslash in it.
+    (tmp_path / r'a\b.mp4').touch()
+    lists.write_text('a\\b.mp4 1\nmissing.mp4 0\n')
+    assert listed(build(lists, tmp_path))[0] == (rf'{tmp_path}/a\b.mp4', 1)

@@ -506,8 +506,8 @@ def test_files_without_a_card_of_ours_are_kept(text):
 def test_interruption_leaves_no_half_file(pretrained, monkeypatch):
     before = {n: Path('run', n).read_bytes() for n in exports()}
 
-    def save_half(content, path):
-        Path(path).write_bytes(b'half')
+    def save_half(content, file):
+        file.write(b'half')
         raise KeyboardInterrupt
 
     monkeypatch.setattr(backbone_file.torch, 'save', save_half)

@@ -10,7 +10,6 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch import Tensor
 
 from ...utils.errors import NotFiniteError
 from ...utils.finite import find_not_finite
@@ -131,7 +130,7 @@ class CheckFiniteHook(Hook):
         self._look(runner, weights=True)
 
     def _saves_now(self, runner: Runner) -> bool:
-        """Whether ``CheckpointHook`` is about to save, or to remove."""
+        """Tell whether ``CheckpointHook`` is about to save, or to remove."""
         return any(
             not hook.by_epoch
             and (
@@ -212,8 +211,8 @@ class CheckFiniteHook(Hook):
             optimizer = getattr(wrapper, 'optimizer', None)
             states = getattr(optimizer, 'state', {}).values()
             for index, state in enumerate(states):
-                for name, value in state.items():
-                    if isinstance(value, Tensor):
+                if isinstance(state, dict):  # not with DeepSpeed
+                    for name, value in state.items():
                         tensors[f'{name} of parameter {index}'] = value
         bad = find_not_finite(tensors, may_be_infinite=buffers)
         if not bad:
@@ -236,7 +235,7 @@ class CheckFiniteHook(Hook):
 
 
 def _has_updated(runner: Runner) -> bool:
-    """Whether the optimiser has taken a step in this iteration."""
+    """Tell whether the optimiser has taken a step in this iteration."""
     return any(
         not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
         for wrapper in single_wrappers(runner.optim_wrapper)
@@ -257,14 +256,14 @@ def _not_finite(
 
 
 def _is_stuck(wrapper: Any) -> bool:
-    """Whether a dynamic scaler of losses has tried everything in vain."""
+    """Tell whether a dynamic scaler of losses has tried all in vain."""
     if getattr(wrapper, '_scale_update_param', None) is not None:
         return False  # a fixed scale
     return wrapper.loss_scaler.get_scale() < MIN_LOSS_SCALE
 
 
 def _advise(runner: Runner) -> list[str]:
-    """What helps, the least trouble first."""
+    """List what helps, the least trouble first."""
     advice = []
     for wrapper in single_wrappers(runner.optim_wrapper):
         if str(getattr(wrapper, 'cast_dtype', '')) == 'torch.float16':
