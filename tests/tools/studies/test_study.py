@@ -18,7 +18,7 @@ from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.runner import load_config
 from mmmotionmae.datasets.moving_shapes import write_dataset
 
-PLAN = 'configs/study/small.py'
+PLAN = 'tools/studies/plans/small.py'
 DOMAIN = dict(lists=['pretrain.txt'], held_out=['val.txt'])
 TASK = dict(train='train.txt', test='val.txt', cluster='(video_[0-9])')
 

@@ -1,7 +1,7 @@
 """Small setting of the study: which cells there are; see docs/study.
 
-Not a training of its own: `python tools/study.py configs/study/small.py` runs
-all cells, each a training or test by the other configs of this folder.
+`python tools/study.py THIS_FILE` runs all cells, each a training or test by a
+config of configs/study.
 """
 
 configs = dict(
