@@ -134,7 +134,7 @@ def test_draw():
 )
 def test_steps(steps, videos, epochs, batch):
     cfg = load_config(
-        'configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1_videos.py'
+        'configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1-400e_study.py'
     )
     set_steps(cfg, steps, videos, 8)
     assert cfg.train_cfg.max_epochs == epochs

@@ -5,8 +5,8 @@ config of configs/study.
 """
 
 configs = dict(
-    pretrain='configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1_videos.py',
-    finetune='configs/study/vit-tiny-p8_scratch_1xb32-8x4x1_videos.py',
+    pretrain='configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1-400e_study.py',
+    finetune='configs/study/vit-tiny-p8_scratch_1xb32-8x4x1-12e_study.py',
     vos='configs/study/vit-tiny-p8_label-propagation_davis2017.py',
 )
 
