@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 from conftest import ROOT
+from helpers.processes import HUNG
 from mmengine.config import Config
 
 CONFIG = (
@@ -30,7 +31,7 @@ def call(*args, **kwargs):
         [str(arg) for arg in args],
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=HUNG,
         **kwargs,
     )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -11,10 +11,17 @@ fi
 tools=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="${tools%/*}${PYTHONPATH:+:$PYTHONPATH}"
 
-exec torchrun \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+if [[ ${NNODES:-1} == 1 && -z ${PORT:-} ]]; then
+    meeting=(--standalone) # at a port that is free
+else
+    meeting=(
+        --nnodes="${NNODES:-1}"
+        --node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}"
+        --master_port="${PORT:-29500}"
+    )
+fi
+
+exec torchrun "${meeting[@]}" \
     --nproc_per_node="$2" \
     "$tools/train.py" "$1" --launcher pytorch "${@:3}"

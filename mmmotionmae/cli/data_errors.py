@@ -56,7 +56,14 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
             died of.
     """
     try:
-        yield
+        try:
+            yield
+        except (ConnectionError, EOFError):
+            # A batch that is under way when its process dies breaks off,
+            # before the process has ended.
+            for dataset in _datasets(runner):
+                dataset.bad_videos.await_ends()
+            raise
     except (
         FileNotFoundError,
         ScoringError,
@@ -72,7 +79,6 @@ def explain_data_errors(runner: Runner) -> Iterator[None]:
         death = find_loader_death(error)
         if death is None and isinstance(error, RuntimeError):
             raise
-        # A batch that is under way when its process dies breaks off.
         pids, end = death or (None, 'its connection broke off')
         videos = [
             video

@@ -5,8 +5,10 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,15 +205,34 @@ def call(command: Sequence[str], log: Path) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'a', encoding='utf-8') as file:
         print('$', shlex.join(command), file=file, flush=True)
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT
-        )
+        process = None
         try:
+            with _late_signals():  # not between its start and the assignment
+                process = subprocess.Popen(
+                    command, stdout=file, stderr=subprocess.STDOUT
+                )
             return process.wait()
         finally:
-            if process.poll() is None:
+            if process is not None and process.poll() is None:
                 process.terminate()
                 process.wait()
+
+
+@contextmanager
+def _late_signals() -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM at the end of this, not in the middle."""
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for signalled in caught:
+            signal.raise_signal(signalled)
 
 
 def last_lines(log: Path, number: int = 15) -> list[str]:

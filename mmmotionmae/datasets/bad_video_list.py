@@ -4,10 +4,14 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
+
+_EXITING = 4  # PF_EXITING, one of the flags in /proc/<pid>/stat
 
 
 class BadVideos:
@@ -54,10 +58,11 @@ class BadVideos:
     def read(self) -> dict[str, str]:
         """All bad videos so far, with the reasons, in the order found."""
         try:
-            text = (self.folder / 'bad.jsonl').read_text(encoding='utf-8')
+            with open(self.folder / 'bad.jsonl', encoding='utf-8') as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                return dict(json.loads(line) for line in file)
         except FileNotFoundError:
             return {}
-        return dict(json.loads(line) for line in text.splitlines())
 
     @contextmanager
     def loading(self, filename: str) -> Iterator[None]:
@@ -76,20 +81,41 @@ class BadVideos:
 
     def died_of(self) -> dict[int, str]:
         """Videos that dead processes were loading, by process id."""
+        return self._left_by('dead')
+
+    def await_ends(self) -> None:
+        """Wait for the processes that are about to end while they load.
+
+        One that dies closes its connections first: who reads from them may
+        learn of it before :meth:`died_of` does. In the meantime PyTorch may
+        raise a RuntimeError, as always when it learns of such a death.
+        """
+        ending = True
+        while ending:
+            ending = bool(self._left_by('ending'))
+            time.sleep(0.01)
+
+    def _left_by(self, state: Literal['ending', 'dead']) -> dict[int, str]:
         found = {}
         for path in self.folder.glob('*.txt'):
-            filename = os.fsdecode(path.read_bytes())
-            if filename and not _alive(int(path.stem)):
-                found[int(path.stem)] = filename
+            # The note is read after that: one that was read before may have
+            # been withdrawn by the time of a regular end.
+            if _state(int(path.stem)) == state:
+                filename = os.fsdecode(path.read_bytes())
+                if filename:
+                    found[int(path.stem)] = filename
         return found
 
 
-def _alive(pid: int) -> bool:
+def _state(pid: int) -> Literal['alive', 'ending', 'dead']:
     try:
-        with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
-            return file.read().rpartition(')')[2].split()[0] != 'Z'
-    except FileNotFoundError:
-        return False
+        text = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8')
+    except (FileNotFoundError, ProcessLookupError):  # gone before, or just now
+        return 'dead'
+    fields = text.rpartition(')')[2].split()
+    if fields[0] in 'ZX':
+        return 'dead'
+    return 'ending' if int(fields[6]) & _EXITING else 'alive'
 
 
 def _remove(folder: str, owner: int) -> None:

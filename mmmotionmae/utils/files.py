@@ -1,6 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Files and folders that appear once they are complete; order of names."""
 
+import ctypes
+import errno
+import itertools
 import json
 import os
 import re
@@ -13,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_rank
+
+_IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+# Of renameat2(2).
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -122,15 +130,42 @@ def complete_folder(path: Path) -> Iterator[Path]:
     # In distributed tests two ranks may have the same sequence.
     temporary = path.with_name(f'{path.name}.rank{get_rank()}.tmp')
     shutil.rmtree(temporary, ignore_errors=True)
-    new, old = temporary / 'new', temporary / 'old'
+    new = temporary / 'new'
     new.mkdir(parents=True)
     try:
         yield new
-        with suppress(FileNotFoundError):
-            path.rename(old)
-        new.rename(path)
+        _replace_folder(new, path, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path, rubbish: Path) -> None:
+    """Rename a folder; one that is in the way is moved to the rubbish.
+
+    Other processes may do the same at the same time, or read the one that is
+    in the way: where the file system can, the two are exchanged at once.
+    """
+    for number in itertools.count():
+        try:
+            new.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY:
+                raise
+        if _exchange(new, path):
+            return
+        with suppress(FileNotFoundError):
+            path.rename(rubbish / f'old{number}')
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two files or folders, if the system can."""
+    rename = getattr(ctypes.CDLL(None), 'renameat2', None)  # Linux
+    if rename is None:
+        return False
+    names = map(os.fsencode, (one, other))
+    arguments = [x for name in names for x in (_AT_FDCWD, name)]
+    return bool(rename(*arguments, _RENAME_EXCHANGE) == 0)
 
 
 def by_number(name: str) -> tuple[list[str | int], str]:

@@ -51,8 +51,8 @@ def find_loader_death(error: BaseException) -> tuple[set[int], str] | None:
     return {int(pid) for pid in death[1].split(',')}, death[2].strip()
 
 
-def _begin(handler: signal.Handlers) -> None:
-    """Start a process that ends when its parent does, also if that is killed.
+def end_with_parent(handler: signal.Handlers) -> None:
+    """End this process when its parent does, also if that is killed.
 
     Args:
         handler: Of the signals that come to all processes of a terminal or
@@ -152,11 +152,17 @@ class _Worker(Generic[Job, Result]):
         theirs.close()  # the connection then ends with the process
 
     def start(self, number: int) -> None:
-        if not self._process.is_alive():
+        self.end = self._clock() + self._time_limit  # it may begin at once
+        try:
+            self._send(number)
+        except ConnectionError:  # the process has died after its last job
+            self._number = None
             self.kill()
             self._fork()
+            self._send(number)
+
+    def _send(self, number: int) -> None:
         self._number = number
-        self.end = self._clock() + self._time_limit
         self.connection.send(number)
 
     def finish(self) -> tuple[Job, Result | None, str]:
@@ -203,7 +209,7 @@ def _serve(
     jobs: Sequence[Job],
 ) -> None:
     """Main function of the processes: jobs, until they are killed."""
-    _begin(signal.SIG_IGN)  # the parent knows what to do
+    end_with_parent(signal.SIG_IGN)  # the parent knows what to do
     # What they print in a crash, and before, would tear the progress bar.
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -278,7 +284,7 @@ class ScoringPool(Generic[Score]):
     def _start(self, sequence: str, job: Callable[[], Score]) -> Future[Score]:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                self._num_workers, _CONTEXT, _begin, (signal.SIG_DFL,)
+                self._num_workers, _CONTEXT, end_with_parent, (signal.SIG_DFL,)
             )
         return self._executor.submit(_score, sequence, job)
 

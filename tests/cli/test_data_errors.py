@@ -204,7 +204,16 @@ def test_a_video_that_kills_its_loader_process_is_named(
     ],
 )
 def test_all_ways_to_learn_of_a_dead_process(error, end, tmp_path):
-    bad = SimpleNamespace(died_of=lambda: {7: 'bad.mp4'})
+    ended = isinstance(error, RuntimeError)
+
+    def await_ends():
+        nonlocal ended
+        ended = True
+
+    bad = SimpleNamespace(
+        died_of=lambda: {7: 'bad.mp4'} if ended else {},
+        await_ends=await_ends,
+    )
     loader = SimpleNamespace(dataset=SimpleNamespace(bad_videos=bad))
     runner = SimpleNamespace(
         work_dir=tmp_path,
@@ -221,6 +230,22 @@ def test_all_ways_to_learn_of_a_dead_process(error, end, tmp_path):
     bad.died_of = dict  # of no video: not for the data to explain
     with pytest.raises(type(error)), explain_data_errors(runner):
         raise error
+
+
+def test_pytorch_tells_while_the_end_is_awaited(tmp_path):
+    def await_ends():
+        raise RuntimeError('DataLoader worker (pid 7) is killed by signal: X.')
+
+    videos = {7: 'bad.mp4', 8: 'of an earlier death.mp4'}
+    bad = SimpleNamespace(died_of=lambda: videos, await_ends=await_ends)
+    loader = SimpleNamespace(dataset=SimpleNamespace(bad_videos=bad))
+    loop = SimpleNamespace(dataloader=loader)
+    runner = SimpleNamespace(
+        work_dir=tmp_path, train_loop=loop, val_loop=None, test_loop=None
+    )
+    with pytest.raises(UsageError, match=r"by signal: X\) .* 'bad.mp4'\. "):
+        with explain_data_errors(runner):
+            raise EOFError
 
 
 class Dataset:

@@ -7,8 +7,9 @@ import signal
 from multiprocessing import get_context
 
 import pytest
-from helpers.processes import HUNG, hang
+from helpers.processes import HUNG, hang, wait_until
 
+from mmmotionmae.datasets import bad_video_list
 from mmmotionmae.datasets.bad_video_list import BadVideos
 
 FORK = get_context('fork')
@@ -96,6 +97,73 @@ def test_what_a_dead_process_was_loading():
         processes[0].pid: 'bad.mp4',
         processes[2].pid: 'long.mp4',
     }
+
+
+def test_states_of_processes(monkeypatch):
+    assert bad_video_list._state(os.getpid()) == 'alive'
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    wait_until(lambda: bad_video_list._state(pid) == 'dead')  # a zombie
+    os.waitpid(pid, 0)
+    assert bad_video_list._state(pid) == 'dead'
+
+    def vanish(*args, **kwargs):
+        raise ProcessLookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bad_video_list.Path, 'read_text', vanish)
+        assert bad_video_list._state(os.getpid()) == 'dead'
+    for flags, state in ((0x400140, 'alive'), (0x400144, 'ending')):
+        text = f'7 (a (b) c) R 1 7 7 0 -1 {flags} 101 0'
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                bad_video_list.Path, 'read_text', lambda *_, t=text, **k: t
+            )
+            assert bad_video_list._state(7) == state
+
+
+def test_a_process_that_ends_is_waited_for(monkeypatch):
+    bad, states = BadVideos(), ['dead', 'ending', 'ending', 'alive']
+    monkeypatch.setattr(bad_video_list, '_state', lambda pid: states.pop())
+    with bad.loading('this.mp4'):
+        bad.await_ends()  # it is alive: no reason to wait
+        assert states == ['dead', 'ending', 'ending']
+        bad.await_ends()
+        assert states == []
+        states.append('ending')
+    bad.await_ends()  # nor if it loads nothing
+    assert states == []
+
+
+def test_a_connection_that_breaks_off_comes_before_the_end():
+    bad, pids = BadVideos(), []
+    for _ in range(10):
+        ours, theirs = os.pipe()
+        pids.append(os.fork())
+        if not pids[-1]:
+            with bad.loading('bad.mp4'):
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.close(theirs)
+        assert os.read(ours, 1) == b''
+        os.close(ours)
+        bad.await_ends()
+        assert bad.died_of() == dict.fromkeys(pids, 'bad.mp4')
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
+def test_a_regular_end_while_the_notes_are_read(monkeypatch):
+    bad = BadVideos()
+    loading = bad.loading('good.mp4')
+    loading.__enter__()
+
+    def end(pid):
+        loading.__exit__(None, None, None)
+        return 'dead'
+
+    monkeypatch.setattr(bad_video_list, '_state', end)
+    assert bad.died_of() == {}
 
 
 def test_the_folder_goes_with_its_owner():

@@ -61,6 +61,7 @@ custom_hooks = [dict(type='Stopper', batch=BATCH)]
 """
 STOPPER_HOOK = """
 from mmaction.registry import HOOKS
+from mmengine.dist import barrier
 from mmengine.hooks import Hook
 
 @HOOKS.register_module()
@@ -70,6 +71,7 @@ class Stopper(Hook):
 
     def before_test_iter(self, runner, batch_idx, data_batch=None):
         if batch_idx == self.batch:
+            barrier()  # the launcher ends all as soon as one has failed
             raise RuntimeError('stopped')
 """
 
@@ -466,7 +468,7 @@ def test_from_two_processes_to_one(seen, assert_finished):
     parts = [*Path('out.pkl.parts').glob('*.part')]
     assert {path.stem.split('-')[1] for path in parts} == {'0', '1'}
     metrics = dump()
-    assert 10 <= sum(seen) < 16  # each had done up to three
+    assert sum(seen) == 10  # each had done three
     assert metrics['left_out'] == 2
     assert_finished(metrics, bad=(1, 12))
 

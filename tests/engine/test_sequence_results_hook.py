@@ -6,7 +6,6 @@ import importlib.util
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import uuid
@@ -214,7 +213,8 @@ def test_a_terminal_shows_a_bar_over_frames(run, monkeypatch):
 
     monkeypatch.setattr(sys, 'stderr', Terminal())
     run('--cfg-options', 'test_dataloader.dataset.sequences=[shapes-01]')
-    assert re.search(r' 4/4 \[.* frames/s, shapes-01\]', sys.stderr.text)
+    # frames/s, or s/ frames where that is less than one.
+    assert re.search(r' 4/4 \[.* frames.*, shapes-01\]', sys.stderr.text)
     assert '4 frames, ' not in last_log()
 
     # An error gets a line of its own.
@@ -489,10 +489,8 @@ def test_two_processes_share_results(run, run_env, tmp_path):
     # Three sequences for two processes: one is labelled twice.
     command = [ROOT / 'tools/dist_test.sh', 'config.py', 'none', '2']
     command += ['--work-dir', 'dist']
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        env = dict(run_env, PORT=str(free.getsockname()[1]))
-    env['PATH'] = f'{Path(sys.executable).parent}:{env["PATH"]}'
+    path = f'{Path(sys.executable).parent}:{run_env["PATH"]}'
+    env = dict(run_env, PATH=path, PORT='')  # any port
 
     def start(*argv):
         result = subprocess.run(
@@ -517,4 +515,5 @@ def test_two_processes_share_results(run, run_env, tmp_path):
     after = files_of('dist/results')
     assert after == before  # the card, too
     code, output = start('--cfg-options', 'randomness.seed=1')
-    assert code != 0 and output.count('seed: 0 -> 1') == 2
+    # Each says so, unless the launcher ends it first.
+    assert code != 0 and 'seed: 0 -> 1' in output

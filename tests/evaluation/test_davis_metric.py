@@ -241,6 +241,7 @@ def _evaluate_on(rank, root, queue):
     import torch.distributed as dist
 
     torch.set_num_threads(1)
+    os.chdir(root)  # MMEngine collects results in a folder of this one
     store = dist.FileStore(f'{root}/store', 2)
     dist.init_process_group('gloo', rank=rank, world_size=2, store=store)
     samples = make_samples(f'{root}/data{rank}')

@@ -1,4 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+import os
 import pickle
 import shutil
 from multiprocessing import get_context
@@ -148,6 +149,7 @@ def _evaluate_on(rank, folder, queue):
     import torch.distributed as dist
 
     torch.set_num_threads(1)
+    os.chdir(folder)  # MMEngine collects results in a folder of this one
     store = dist.FileStore(f'{folder}/store', 2)
     dist.init_process_group('gloo', rank=rank, world_size=2, store=store)
     # Seven samples, so that the second rank has one twice; 1, 2, 4 are bad.

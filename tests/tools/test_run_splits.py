@@ -17,7 +17,7 @@ import torch
 import train as train_tool  # noqa: E402
 from conftest import ROOT
 from helpers.global_state import forget_managers
-from helpers.processes import wait_until
+from helpers.processes import HUNG, wait_until
 from mmaction.registry import MODELS
 from mmengine.config import Config
 
@@ -288,6 +288,28 @@ def test_an_interrupted_run_of_two_processes_goes_on(configs, monkeypatch):
     assert all(
         torch.equal(states[0][key], states[1][key]) for key in states[0]
     )
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_step_starts(number, monkeypatch):
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            started.append(self)
+            os.kill(os.getpid(), number)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, 'Popen', Popen)
+    signal.signal(number, stop)
+    with pytest.raises(KeyboardInterrupt):
+        tool_runs.call(['sleep', str(HUNG)], Path('step.log'))
+    (process,) = started
+    assert process.returncode == -signal.SIGTERM
+    assert signal.getsignal(number) is stop
 
 
 def test_intervals_are_in_the_table(tmp_path):

@@ -676,16 +676,21 @@ def test_dist_script(start, tool):
     argv = ['my config.py', *checkpoint, '4', *ODD_ARGUMENTS]
     rest = [f'{TOOLS}/{tool}.py', 'my config.py', *checkpoint]
     rest += ['--launcher', 'pytorch', *ODD_ARGUMENTS]
+    # At a free port, unless one is given or machines have to agree on one.
     assert start(f'dist_{tool}.sh', *argv) == [
         'torchrun',
-        '--nnodes=1',
-        '--node_rank=0',
-        '--master_addr=127.0.0.1',
-        '--master_port=29500',
+        '--standalone',
         '--nproc_per_node=4',
         *rest,
     ]
     assert start.pythonpath() == str(ROOT)
+    assert start(f'dist_{tool}.sh', *argv, PORT='1234')[1:5] == [
+        '--nnodes=1',
+        '--node_rank=0',
+        '--master_addr=127.0.0.1',
+        '--master_port=1234',
+    ]
+    assert '--master_port=29500' in start(f'dist_{tool}.sh', *argv, NNODES='2')
     recorded = start(
         f'dist_{tool}.sh',
         *argv,

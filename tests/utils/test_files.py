@@ -1,10 +1,17 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import os
 import time
+from pathlib import Path
 
 import pytest
 
-from mmmotionmae.utils.files import complete_file, complete_files, set_aside
+from mmmotionmae.utils import files
+from mmmotionmae.utils.files import (
+    complete_file,
+    complete_files,
+    complete_folder,
+    set_aside,
+)
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -67,6 +74,56 @@ def test_a_folder_is_not_left_behind_empty(tmp_path):
         with complete_files(tmp_path / 'a' / 'b', 'model'):
             raise RuntimeError('half way')
     assert not (tmp_path / 'a' / 'b').exists()
+
+
+def write_folder(path, text):
+    with complete_folder(path) as folder:
+        (folder / 'file').write_text(text)
+
+
+def test_a_folder_is_never_missing_while_it_is_replaced(tmp_path, monkeypatch):
+    one, other = tmp_path / 'one', tmp_path / 'other'
+    one.mkdir()
+    other.mkdir()
+    if not files._exchange(one, other):
+        pytest.skip('this file system exchanges no names')
+    rename = Path.rename
+    renamed = []
+
+    def record(self, target):
+        renamed.append(self.name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, 'rename', record)
+    for text in ('old', 'new'):
+        write_folder(tmp_path / 'a', text)
+        assert content(tmp_path / 'a') == dict(file=text)
+    assert renamed == ['new', 'new']  # only what is not yet seen
+    (tmp_path / 'b').write_text('a file')
+    write_folder(tmp_path / 'b', 'a folder')
+    assert content(tmp_path / 'b') == dict(file='a folder')
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *('a', 'b', 'one', 'other')
+    }
+
+
+def test_another_process_is_faster_with_a_folder(tmp_path, monkeypatch):
+    """As often as it likes, on a file system that exchanges no names."""
+    path, rename, others = tmp_path / 'a', Path.rename, ['x', 'y']
+    monkeypatch.setattr(files, '_exchange', lambda *_: False)
+    write_folder(path, 'old')
+
+    def slow(self, target):
+        done = rename(self, target)
+        if self == path and others:
+            path.mkdir()
+            (path / 'file').write_text(others.pop())
+        return done
+
+    monkeypatch.setattr(Path, 'rename', slow)
+    write_folder(path, 'new')
+    assert others == [] and content(path) == dict(file='new')
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def content(folder):

@@ -7,6 +7,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import threading
 from functools import partial
 
 import pytest
@@ -73,6 +74,28 @@ def test_crashes_are_reported_and_the_others_go_on():
     )
     jobs = [job for pair in zip(good, bad, strict=True) for job in pair]
     assert reasons(jobs) == dict.fromkeys(good, '') | bad
+
+
+def test_a_process_that_dies_after_its_job_is_replaced(tmp_path):
+    note = tmp_path / 'may die'
+
+    def end():
+        wait_until(note.exists)
+        os._exit(3)
+
+    def do(job):
+        if job == 'a':
+            threading.Thread(target=end).start()
+        return os.getpid()
+
+    cleaned = []
+    results = run_jobs(do, ['a', 'b', 'c'], 1, HUNG, cleaned.append)
+    job, first, _ = next(results)
+    assert job == 'a'
+    note.touch()
+    wait_until(lambda: not running(first))
+    (_, second, reason), (_, third, _) = results
+    assert second == third != first and reason == '' and cleaned == []
 
 
 @pytest.mark.parametrize('job', ['hang', 'hang in C'])

@@ -235,7 +235,7 @@ def _source(
 
 
 def _frame_sizes(folders: list[Path]) -> str:
-    first = [next(folder.iterdir()) for folder in folders]
+    first = [min(folder.iterdir()) for folder in folders]
     kilobytes = statistics.median(p.stat().st_size for p in first) / 1e3
     image = cv2.imread(str(first[0]))
     if image is None:

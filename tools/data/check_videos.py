@@ -282,6 +282,7 @@ class Progress:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._known: dict[tuple, Verdict] = {}
+        self._keys: dict[Video, dict] = {}  # of before a video is checked
         self._file = RecordFile(
             args.out.with_name(f'{args.out.name}.progress.jsonl')
         )
@@ -314,11 +315,12 @@ class Progress:
 
     def get(self, video: Video) -> Verdict | None:
         """The verdict of an earlier call, if it still holds."""
-        return self._known.get(tuple(self._key(video).values()))
+        key = self._keys[video] = self._key(video)
+        return self._known.get(tuple(key.values()))
 
     def add(self, video: Video, verdict: Verdict) -> None:
-        """Write down a verdict."""
-        record = self._key(video) | dict(
+        """Write down a verdict on the file as :meth:`get` has seen it."""
+        record = self._keys[video] | dict(
             time_limit=self._args.time_limit, **verdict._asdict()
         )
         self._file.add(record)

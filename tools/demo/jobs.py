@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,12 +128,7 @@ class Stage:
         Raises:
             DemoError: If one fails; the message shows the end of its log.
         """
-        futures = {
-            self.pool.submit(
-                run_job, job, self.log_of(job), len(jobs) == 1
-            ): job
-            for job in jobs
-        }
+        futures = {self._submit(job, len(jobs) == 1): job for job in jobs}
         self.results.commands += [job.command for job in jobs]
         pending = set(futures)
         while pending:
@@ -145,6 +141,14 @@ class Stage:
                 scalars = last_scalars(futures[future].work_dir)
                 if scalars and not done:
                     self._show(futures[future], scalars)
+
+    def _submit(self, job: Job, alone: bool) -> Future:
+        try:
+            return self.pool.submit(run_job, job, self.log_of(job), alone)
+        except BrokenProcessPool as error:  # an earlier one has died by now
+            failed: Future = Future()
+            failed.set_exception(error)
+            return failed
 
     def _show(self, job: Job, scalars: dict[str, float]) -> None:
         values = ', '.join(

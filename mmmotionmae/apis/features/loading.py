@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Loading videos in processes that a video may crash."""
 
-import time
 from collections.abc import Collection, Iterator
 
 import cv2
@@ -14,8 +13,6 @@ from ...utils.processes import find_loader_death
 from .clips import ClipDataset
 from .encoder import ClipEncoder
 from .parts import FeatureSink
-
-_PATIENCE = 2.0  # seconds until the system knows that a process has died
 
 
 def load_batches(
@@ -53,12 +50,18 @@ def load_batches(
         collate_fn=list,
         worker_init_fn=_init_worker,
     )
-    for batch, loaded in zip(batches, loader, strict=True):
-        found = {sample['name']: sample for sample in loaded}
-        yield [
-            found.get(name) or dict(name=name, clips=None, reason='')
-            for name in map(dataset.name_of, batch)
-        ]
+    try:
+        for batch, loaded in zip(batches, loader, strict=True):
+            found = {sample['name']: sample for sample in loaded}
+            yield [
+                found.get(name) or dict(name=name, clips=None, reason='')
+                for name in map(dataset.name_of, batch)
+            ]
+    except (EOFError, OSError):
+        # Once it learns of the death, PyTorch raises an error of its own:
+        # here, and not where the caller deals with this one.
+        dataset.bad_videos.await_ends()
+        raise
 
 
 def _init_worker(_: int) -> None:
@@ -72,27 +75,18 @@ def videos_died_of(
 
     Args:
         dataset: The videos.
-        error: What came of it, before the loader is shut down. If the
-            process has died while its last batch was fetched, it is one of
-            the connection.
+        error: What came of it. If the process has died while its last batch
+            was fetched, it is one of the connection.
         before: Numbers of processes that had ended before.
 
     Returns:
         Their names, with the reason; empty if the error is another one.
     """
-    reason = 'its loader process died: the decoder crashed, or memory ran out'
     if isinstance(error, RuntimeError) and find_loader_death(error) is None:
         return {}
-    end = time.monotonic() + _PATIENCE
-    found: dict[str, str] = {}
-    while not found and time.monotonic() < end:
-        try:
-            died = dataset.bad_videos.died_of().items()
-            found = {name: reason for pid, name in died if pid not in before}
-            time.sleep(0.05)
-        except RuntimeError:
-            continue  # PyTorch's, whenever the system tells it of the death
-    return found
+    reason = 'its loader process died: the decoder crashed, or memory ran out'
+    died = dataset.bad_videos.died_of().items()
+    return {name: reason for pid, name in died if pid not in before}
 
 
 def fill(

@@ -81,10 +81,12 @@ class PCKMetric(SequenceMetric):
             )
         path = self.keypoint_path(sequence)
         # In distributed tests two ranks may have the same sequence.
-        own = path.with_name(f'{path.name}.rank{get_rank()}')
-        with complete_file(own) as temporary, temporary.open('wb') as file:
+        suffix = f'.rank{get_rank()}.tmp'
+        with (
+            complete_file(path, suffix) as temporary,
+            temporary.open('wb') as file,
+        ):
             np.save(file, joints)
-        own.replace(path)
 
     def scoring(self, sample: dict) -> Callable[[], np.ndarray]:
         """Scoring of the joints on disk."""

@@ -211,6 +211,8 @@ class Stub(PyAVReader):
             file.write(f'{name}\n')
         if 'crash' in name:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if 'touch' in name:
+            os.utime(path, (0, 0))
         if 'hang' in name:
             Path(os.environ['HANGS']).touch()
             hang()
@@ -292,6 +294,13 @@ def test_an_interrupted_check_goes_on(folder, decoded, tmp_path, monkeypatch):
         '2-crash.mp4': 'the decoder crashed (SIGSEGV)'
     }
     assert progress.read_text().count('\n') == 4
+
+
+def test_a_video_that_changes_while_it_is_checked(folder, decoded, tmp_path):
+    videos = copies(tmp_path / 'videos', folder / GOOD[0], '1-touch.mp4')
+    for found in (['1-touch.mp4'], ['1-touch.mp4'], []):
+        check(videos, '--out', tmp_path / 'clean.txt', '--overwrite')
+        assert decoded() == found
 
 
 def test_what_is_checked_again(folder, decoded, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import multiprocessing
+import os
 import re
 import runpy
 import sys
@@ -135,6 +136,15 @@ def test_a_failed_step_shows_its_log(tmp_path, monkeypatch):
     assert 'broken step failed' in str(error.value)
     assert 'no_config.py' in str(error.value)
     assert str(tmp_path / 'logs' / 'broken_step.txt') in str(error.value)
+
+
+def test_a_process_that_died_before_the_next_step(tmp_path, monkeypatch):
+    fork = multiprocessing.get_context('fork')
+    monkeypatch.setattr(multiprocessing, 'get_context', lambda method: fork)
+    stage = jobs.Stage(tmp_path, jobs.Results())
+    assert stage.pool.submit(os._exit, 9).exception()
+    with pytest.raises(jobs.DemoError, match='late failed: .*process pool'):
+        stage.run([jobs.train_job('late', 'x.py', tmp_path, options=())])
 
 
 def test_curve_reads_training_lines_only(tmp_path):
