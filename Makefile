@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all bench lint format clean
+.PHONY: demo test test-all bench study lint format clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
@@ -39,6 +39,10 @@ ifeq ($(strip $(ARGS)),)
 		--num-steps 4 --warmup 1 --gpu-clips-per-second $(GPU_CLIPS)
 	$(BIN)/python tools/benchmark.py vos --rounds 2
 endif
+
+# Does motion help? See docs/study; ARGS='...' are those of tools/study.py.
+study: $(READY)
+	$(BIN)/python tools/study.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'plan',
         nargs='?',
-        default='configs/study/small.py',
+        default='tools/studies/plans/small.py',
         help='which cells there are (default: %(default)s)',
     )
     parser.add_argument(

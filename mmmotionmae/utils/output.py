@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What a process prints."""
+"""Output of a process, sent to a file."""
 
 import os
 import sys

@@ -34,8 +34,8 @@ _ENDING = 120  # seconds that a process may take to end once it has crashed
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _begin(handler: signal.Handlers) -> None:
-    """Start a process that ends when its parent does, also if that is killed.
+def end_with_parent(handler: signal.Handlers) -> None:
+    """End this process when its parent does, also if that is killed.
 
     Args:
         handler: Of the signals that come to all processes of a terminal or
@@ -192,7 +192,7 @@ def _serve(
     jobs: Sequence[Job],
 ) -> None:
     """Main function of the processes: jobs, until they are killed."""
-    _begin(signal.SIG_IGN)  # the parent knows what to do
+    end_with_parent(signal.SIG_IGN)  # the parent knows what to do
     # What they print in a crash, and before, would tear the progress bar.
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -267,7 +267,7 @@ class ScoringPool(Generic[Score]):
     def _start(self, sequence: str, job: Callable[[], Score]) -> Future[Score]:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                self._num_workers, _CONTEXT, _begin, (signal.SIG_DFL,)
+                self._num_workers, _CONTEXT, end_with_parent, (signal.SIG_DFL,)
             )
         return self._executor.submit(_score, sequence, job)
 

@@ -21,6 +21,8 @@ CONFIGS = sorted(
 _SEGMENTATION = re.compile('label-propagation|copy-first-mask|grid-oracle')
 TRAININGS = [p for p in CONFIGS if not _SEGMENTATION.search(p.stem)]
 PRETRAININGS = [p for p in TRAININGS if re.match('motionmae|videomae', p.stem)]
+# Networks of a size of their own, for a CPU.
+TINY = ('demo', 'study')
 # They need MMDetection and annotations of boxes.
 DETECTIONS = [p for p in TRAININGS if p.parent.name == 'detection']
 CLASSIFICATIONS = [
@@ -37,6 +39,8 @@ _VARIABLES = (
     'LISTS',
     'NUM_CLASSES',
     'SPLIT',
+    'STUDY_CACHE',
+    'STUDY_DATA',
     'VIDEOS',
 )
 

@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Plans of studies: which cells there are.
 
-A plan is a config file, such as configs/study/small.py:
+A plan is a config file, such as tools/studies/plans/small.py:
 
 * ``configs``: the config files of ``pretrain``, ``finetune`` and ``vos``;
 * ``domains``: what is pre-trained on. Each has ``lists``, relative to the

@@ -1,7 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Run the cells of a study that are not done, on every core."""
 
+import fcntl
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ from pathlib import Path
 from mmmotionmae.cli.splits import last_lines
 from mmmotionmae.utils.errors import UsageError
 from mmmotionmae.utils.output import output_to
+from mmmotionmae.utils.processes import end_with_parent
 
 from .cells import Cell, Record, read_record, write_record
 
@@ -86,6 +89,7 @@ def run_cells(
 
 
 def _set_up() -> None:
+    end_with_parent(signal.SIG_DFL)
     tools = str(Path(__file__).parents[1])
     if tools not in sys.path:
         sys.path.insert(0, tools)
@@ -97,8 +101,15 @@ def _run(cell: Cell, root: Path) -> Record:
     from .steps import run_cell
 
     start = time.perf_counter()
-    with output_to(cell.folder(root) / 'log.txt'):
-        result = run_cell(cell, root)
+    folder = cell.folder(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'lock', 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError('another process runs it just now') from error
+        with output_to(folder / 'log.txt'):
+            result = run_cell(cell, root)
     return write_record(cell, root, result, time.perf_counter() - start)
 
 

@@ -18,7 +18,7 @@ from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.runner import load_config
 from mmmotionmae.datasets.moving_shapes import write_dataset
 
-PLAN = 'configs/study/small.py'
+PLAN = 'tools/studies/plans/small.py'
 DOMAIN = dict(lists=['pretrain.txt'], held_out=['val.txt'])
 TASK = dict(train='train.txt', test='val.txt', cluster='(video_[0-9])')
 
@@ -134,7 +134,7 @@ def test_draw():
 )
 def test_steps(steps, videos, epochs, batch):
     cfg = load_config(
-        'configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1_videos.py'
+        'configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1-400e_study.py'
     )
     set_steps(cfg, steps, videos, 8)
     assert cfg.train_cfg.max_epochs == epochs

@@ -1,12 +1,12 @@
 """Small setting of the study: which cells there are; see docs/study.
 
-Not a training of its own: `python tools/study.py configs/study/small.py` runs
-all cells, each a training or test by the other configs of this folder.
+`python tools/study.py THIS_FILE` runs all cells, each a training or test by a
+config of configs/study.
 """
 
 configs = dict(
-    pretrain='configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1_videos.py',
-    finetune='configs/study/vit-tiny-p8_scratch_1xb32-8x4x1_videos.py',
+    pretrain='configs/study/motionmae_vit-tiny-p8_1xb64-8x4x1-400e_study.py',
+    finetune='configs/study/vit-tiny-p8_scratch_1xb32-8x4x1-12e_study.py',
     vos='configs/study/vit-tiny-p8_label-propagation_davis2017.py',
 )
 

@@ -1,6 +1,6 @@
 """Factors of the study, one at a time, one seed; see docs/study.
 
-Run by `python tools/study.py configs/study/factors.py`. Each is MotionMAE
+`python tools/study.py THIS_FILE` runs all cells. Each factor is MotionMAE
 with one change.
 """
 

@@ -34,7 +34,7 @@ model = dict(
     ),
     cls_head=dict(
         type='TimeSformerHead',
-        num_classes=3,
+        num_classes=8,  # the study says how many
         in_channels=96,
         label_smooth_eps=0.1,
         average_clips='prob',
