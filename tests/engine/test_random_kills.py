@@ -33,9 +33,10 @@ from mmmotionmae.datasets import moving_shapes  # noqa: E402
 
 OPTIONS = [
     'train_cfg.max_epochs=3',
+    'default_hooks.export_backbone.interval=4',
     'train_dataloader.batch_size=4',
     'default_hooks.checkpoint.interval=1',
-    'default_hooks.checkpoint.max_keep_ckpts=2',
+    'default_hooks.checkpoint.max_keep_ckpts=3',
     # A checkpoint every third batch, too.
     'default_hooks.timed_checkpoint.minutes=0',
     'default_hooks.timed_checkpoint.interval=3',
@@ -67,6 +68,7 @@ def start(kind, work_dir):
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     pids = []
+    log = os.open(f'{work_dir}.log', os.O_CREAT | os.O_APPEND | os.O_RDWR)
     for rank in range(size):
         pid = os.fork()
         if pid:
@@ -80,7 +82,6 @@ def start(kind, work_dir):
             MASTER_ADDR='127.0.0.1',
             MASTER_PORT=str(port),
         )
-        log = os.open(f'{work_dir}.log', os.O_CREAT | os.O_APPEND | os.O_RDWR)
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.argv = ['train.py', *argv]
@@ -89,6 +90,7 @@ def start(kind, work_dir):
             code = TRAIN.main()
         finally:
             end_process(code)
+    os.close(log)
     return pids
 
 
@@ -110,9 +112,29 @@ def wait(pids):
     return [codes[pid] for pid in pids]
 
 
+_PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
+
+
+def has_begun(log, start):
+    """Whether a training has begun, as its log says from there on."""
+    with open(log, 'rb') as file:
+        file.seek(start)
+        return b'Checkpoints will be saved' in file.read()
+
+
 def interrupt(kind, work_dir, number, seconds, rng):
-    """Start a run and send it a signal, unless it has ended by then."""
+    """Start a run and send it a signal, unless it has ended by then.
+
+    In one of six cases at any time, else from the start of training on.
+    """
+    log = Path(f'{work_dir}.log')
+    read = log.stat().st_size if log.exists() else 0
     pids = start(kind, work_dir)
+    early = rng.random() < 1 / 6
+    while not early and not has_begun(log, read):
+        if os.waitid(os.P_PID, pids[0], _PEEK) is not None:
+            break
+        time.sleep(0.01)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(0.005)
@@ -139,8 +161,11 @@ def check(work_dir, whole):
             not torch.equal(state[name], expected[name]) for name in expected
         ):
             wrong.append(f'{path} differs')
-    if not (work_dir / 'epoch_3.pth').exists():
-        wrong.append(f'{work_dir} has no epoch_3.pth')
+    wrong += [
+        f'{work_dir} has no {name}'
+        for name in whole
+        if not (work_dir / name).exists()
+    ]
     return wrong
 
 
@@ -161,14 +186,17 @@ def run_trials(folder, kinds, kills, terms, rng, limit=None):
     begin, whole, seconds = time.monotonic(), {}, {}
     for kind in kinds:
         run = folder / f'whole_{kind}'
+        pids, log = start(kind, run), Path(f'{run}.log')
+        while not has_begun(log, 0):
+            time.sleep(0.01)
         since = time.monotonic()
-        assert wait(start(kind, run)) == [0] * KINDS[kind][1]
+        assert wait(pids) == [0] * KINDS[kind][1]
         seconds[kind] = time.monotonic() - since
         whole[kind] = {
             path.name: torch.load(path, weights_only=True)['state_dict']
             for path in run.glob('epoch_*.pth')
         }
-        whole[kind]['epoch_1.pth'] = {}
+        print(f'{kind}: {seconds[kind]:.1f} s of training', flush=True)
     numbers = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
     rng.shuffle(numbers)
     done, codes, wrong = dict.fromkeys(numbers, 0), {}, []
@@ -189,6 +217,7 @@ def run_trials(folder, kinds, kills, terms, rng, limit=None):
             problems.append(f'{run} ended with {last}')
         wrong += problems
         done[number] += 1
+        print(i, kind, number.name, found, problems, flush=True)
         if not problems:
             shutil.rmtree(run)
     return done, codes, wrong

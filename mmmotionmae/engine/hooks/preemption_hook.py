@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmaction.registry import HOOKS
-from mmengine.dist import all_gather_object, barrier, get_local_rank
+from mmengine.dist import all_gather_object, barrier
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import BaseLoop, Runner
 
@@ -128,7 +128,7 @@ class PreemptionHook(Hook):
         path = save_interim(runner, epoch, iteration)
         barrier()  # nobody ends before the file is complete
         note = os.environ.get(NOTE)
-        if note and get_local_rank() == 0:
+        if note and os.environ.get('LOCAL_RANK', '0') == '0':
             Path(note).write_text(f'{path}\n')
         barrier()  # launchers end the others as soon as one has ended
         self._shield.lift()
