@@ -11,6 +11,7 @@ import mmengine
 import pytest
 import torch
 from helpers.global_state import isolated
+from helpers.resumed_runs import train  # noqa: F401  (a fixture)
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.utils.dl_utils import collect_env

@@ -164,6 +164,11 @@ def test_steps_are_those_of_the_loader(drop_last, gpus, videos, monkeypatch):
     assert length['clips'] == 5 * len(loader) * gpus * 3 * 2
     assert length['steps'] == -(-5 * len(loader) // 3)
     assert (length['epochs'], length['clip_epochs']) == (5, 10)
+    # Ours accumulates within an epoch.
+    cfg.train_cfg.type = 'ResumableEpochLoop'
+    length = cost.describe(cfg, gpus, videos)['length']
+    assert length['steps_per_epoch'] == -(-len(loader) // 3)
+    assert length['steps'] == 5 * -(-len(loader) // 3)
 
 
 def test_data_sets_within_wrappers():

@@ -2,9 +2,12 @@
 """Every config is what its name says, and no more."""
 
 import ast
+import math
 import re
+from types import SimpleNamespace
 
 import pytest
+import torch
 from helpers.config_files import (
     BY_STEM,
     CLASSIFICATIONS,
@@ -21,8 +24,12 @@ from helpers.config_files import (
     size_of,
 )
 from mmaction.registry import MODELS
+from mmengine.optim import OptimWrapper
+from torch import nn
 
 from mmmotionmae.apis import runner as launch
+from mmmotionmae.apis.cost import schedule
+from mmmotionmae.engine.loops import resumable_train_loops
 
 
 def sampling_of(pipeline):
@@ -61,6 +68,45 @@ def test_every_config_changes_something():
 
 def test_which_configs_train():
     assert {p for p in CONFIGS if 'train_cfg' in read(p)} == set(TRAININGS)
+
+
+@each(TRAININGS)
+def test_training_can_be_interrupted(path):
+    cfg = read(path)
+    assert cfg.train_cfg.type == 'ResumableEpochLoop'
+    hooks = {hook['type'] for hook in cfg.default_hooks.values()}
+    assert hooks >= {'PreemptionHook', 'ResumeHook', 'TimedCheckpointHook'}
+    assert cfg.env_cfg.dist_cfg.timeout == 600
+
+
+ACCUMULATING = [p for p in TRAININGS if Name.of(p.stem).accumulated > 1]
+
+
+@each(ACCUMULATING)
+def test_accumulation_ends_with_the_epoch(path):
+    """With as many batches as the data set has; each step is of one mean."""
+    cfg, name = read(path), Name.of(path.stem)
+    counts = cfg.optim_wrapper.accumulative_counts
+    batch = schedule.batch_of(cfg, name.gpus)
+    videos = schedule.videos_of(schedule.data_of(cfg))
+    batches = videos // name.gpus // batch.videos
+    length = schedule.length_of(cfg, batch, videos)
+    assert length.steps_per_epoch == math.ceil(batches / counts)
+    batches = 3 * counts + batches % counts  # an epoch like it
+    weight = nn.Parameter(torch.zeros(()))
+    runner = SimpleNamespace(
+        optim_wrapper=OptimWrapper(
+            torch.optim.SGD([weight], lr=1.0), accumulative_counts=counts
+        )
+    )
+    steps = 0
+    for _ in range(2):
+        resumable_train_loops._count_batches(runner, 0, batches)
+        for _ in range(batches):
+            runner.optim_wrapper.update_params(-weight)
+        steps += math.ceil(batches / counts)
+        assert runner.optim_wrapper.should_update()
+        assert weight.item() == pytest.approx(steps)
 
 
 @each(TRAININGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.fake_clock import FakeClock
+from helpers.processes import hang, running, wait_until
 from helpers.resumed_runs import (
     FINETUNE,
     PRETRAIN,
@@ -23,6 +24,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmmotionmae.compat import end_process
 from mmmotionmae.datasets import RobustVideoDataset
 from mmmotionmae.engine import (
     SeededSampler,
@@ -30,7 +32,7 @@ from mmmotionmae.engine import (
     TimedCheckpointHook,
 )
 from mmmotionmae.engine.loops import resumable_train_loops
-from mmmotionmae.engine.resuming.signals import SignalWatch
+from mmmotionmae.engine.resuming.signals import SignalWatch, WorkerShield
 from mmmotionmae.utils.errors import Preemption
 
 # 32 videos, 8 batches of 4 an epoch.
@@ -423,7 +425,7 @@ def test_exit_code(train, monkeypatch, shapes_dir):
 
 
 class GroupSignal(Hook):
-    """What a launcher does: signals the run and the processes of its loader."""
+    """As launchers do: to the run and to the processes of its loader."""
 
     def before_train_iter(self, runner, batch_idx, data_batch):
         if runner.iter == 2:
@@ -439,6 +441,32 @@ def test_loaders_outlive_the_first_signal(train):
     assert Path('run/last_checkpoint').read_text() == 'interim_iter_3.pth'
     resumed = train(PRETRAIN, 'run', '--resume', epochs=1, workers=2)
     assert differences(state_of(whole), state_of(resumed)) == []
+
+
+@pytest.mark.parametrize('stuck', [False, True])
+def test_loaders_end_with_their_parent(tmp_path, stuck):
+    """Though covered, and though they are in the middle of something."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        data = [*range(8)]
+        loader = DataLoader(
+            data,
+            num_workers=2,
+            persistent_workers=True,
+            worker_init_fn=lambda i: (tmp_path / f'{os.getpid()}').touch(),
+            collate_fn=(lambda x: hang()) if stuck else None,
+        )
+        shield = WorkerShield()
+        shield.cover(loader)
+        batches = iter(loader)
+        if not stuck:
+            next(batches)
+        wait_until(lambda: len([*tmp_path.iterdir()]) == 2)
+        end_process(3)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 3
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    wait_until(lambda: not any(map(running, pids)))
 
 
 # ------------------------------------------------------ checkpoints by minutes

@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Small trainings that are ended and resumed, and what is left of them.
 
-``train`` is a fixture of ``tests/engine/conftest.py``.
+``train`` is a fixture of ``conftest.py``.
 """
 
 import importlib.util

@@ -874,6 +874,7 @@ def test_dist_script(start, tool):
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_slurm_script(start, tool):
+    warning = ['--signal=USR1@120'] if tool == 'train' else []
     checkpoint = ['my c.pth'] if tool == 'test' else []
     argv = ['gpu', 'my job', 'my config.py', *checkpoint, *ODD_ARGUMENTS]
     rest = ['python', '-u', f'{TOOLS}/{tool}.py', 'my config.py', *checkpoint]
@@ -887,6 +888,7 @@ def test_slurm_script(start, tool):
         '--ntasks-per-node=8',
         '--cpus-per-task=5',
         '--kill-on-bad-exit=1',
+        *warning,
         *rest,
     ]
     assert start.pythonpath() == str(ROOT)
@@ -910,6 +912,7 @@ def test_slurm_script(start, tool):
         '--ntasks-per-node=4',
         '--cpus-per-task=9',
         '--kill-on-bad-exit=1',
+        *warning,
         '--quotatype=auto',
         '--exclude=node[1-2]',
         *rest,
@@ -917,3 +920,119 @@ def test_slurm_script(start, tool):
     assert start.pythonpath() == f'{ROOT}:/mine'
     assert start.port() == '4321'
     assert '--gres=gpu:2' in start(f'slurm_{tool}.sh', *argv, GPUS='2')
+
+
+def test_flags_of_torchrun(start):
+    """They are told from those of train.py, wherever they stand."""
+    argv = ['c.py', '2', '--rdzv-backend', 'c10d', '--resume', '--seed', '3']
+    argv += ['--rdzv_endpoint=host:1', '--standalone', '--monitor-interval']
+    argv += ['2', '--cfg-options', 'a=[1, 2]', 'b=c']
+    recorded = start('dist_train.sh', *argv)
+    assert recorded[6:] == [
+        '--rdzv-backend',
+        'c10d',
+        '--rdzv_endpoint=host:1',
+        '--standalone',
+        '--monitor-interval',
+        '2',
+        f'{TOOLS}/train.py',
+        *['c.py', '--launcher', 'pytorch', '--resume', '--seed', '3'],
+        *['--cfg-options', 'a=[1, 2]', 'b=c'],
+    ]
+
+
+LAUNCHER = """#!/bin/bash
+printf '%s\\n' "$*" >>"$RECORD"
+n=$(wc -l <"$RECORD")
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run a script with a launcher that does what is given."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+
+    def run(name, *argv, does, **env):
+        record = tmp_path / 'record'
+        record.unlink(missing_ok=True)
+        for command in ('torchrun', 'srun', 'scontrol'):
+            (folder / command).write_text(
+                LAUNCHER + (does if command != 'scontrol' else '')
+            )
+            (folder / command).chmod(0o755)
+        result = subprocess.run(
+            [TOOLS / name, *argv],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=dict(
+                PATH=f'{folder}:/usr/bin:/bin',
+                RECORD=str(record),
+                TMPDIR=str(tmp_path),
+                **env,
+            ),
+        )
+        assert not [*tmp_path.glob('*motionmae.*')]  # no notes are left
+        return result.returncode, record.read_text().splitlines()
+
+    return run
+
+
+DIES = 'exit $((n < 3 ? 9 : 0))\n'
+SAVES = 'echo saved >"$MOTIONMAE_PREEMPTION_NOTE"; exit 1\n'
+SIGNALLED = """(
+    trap 'echo saved >"$MOTIONMAE_PREEMPTION_NOTE"; exit 85' USR1
+    kill -TERM $(ps -o ppid= $$)
+    while :; do sleep 0.1; done
+)
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ('flags', 'code', 'starts'),
+    [
+        ([], 9, 1),
+        (['--max-restarts', '1'], 9, 2),
+        (['--max_restarts=5'], 0, 3),
+        (['--max-restarts'], 2, None),
+    ],
+)
+def test_torchrun_is_started_anew(script, flags, code, starts):
+    if starts is None:
+        with pytest.raises(FileNotFoundError):  # it was not started
+            script('dist_train.sh', 'c.py', '2', *flags, does=DIES)
+        return
+    found, record = script(
+        'dist_train.sh', 'c.py', '2', *flags, '--resume', does=DIES
+    )
+    assert (found, len(record)) == (code, starts)
+    assert all('--resume' in line for line in record)
+    assert not any('restarts' in line for line in record)
+
+
+@pytest.mark.parametrize('does', [SAVES, SIGNALLED])
+def test_launcher_of_a_run_that_has_saved_itself(script, does):
+    """No start is tried after that."""
+    argv = ['c.py', '2', '--max-restarts=5']
+    code, record = script('dist_train.sh', *argv, does=does)
+    assert (code, len(record)) == (85, 1)
+
+
+def test_slurm_starts_a_saved_run_again(script):
+    does = f'if ((n < 3)); then {SAVES} fi; exit 4'
+    code, record = script('slurm_train.sh', 'p', 'j', 'c.py', does=does)
+    assert (code, len(record)) == (4, 3)
+    assert ['--resume' in line for line in record] == [False, True, True]
+    assert record[1].endswith('train.py c.py --launcher slurm --resume')
+
+
+def test_slurm_requeues_a_batch_job(script):
+    argv = ['slurm_train.sh', 'p', 'j', 'c.py']
+    code, record = script(*argv, does=SAVES, SLURM_JOB_ID='12')
+    assert code == 85 and record[1:] == ['requeue 12']
+    _, (line,) = script(
+        *argv, does='exit 4', SLURM_JOB_ID='12', SLURM_RESTART_COUNT='1'
+    )
+    assert line.endswith('--resume')

@@ -63,7 +63,8 @@ class Length:
         videos: To train on.
         epochs: Over the data set; None if it is counted in iterations.
         clip_epochs: Over the videos, a clip of each.
-        steps_per_epoch: Of the optimiser, not rounded.
+        steps_per_epoch: Of the optimiser; not whole where gradients are
+            accumulated across epochs.
         steps: Of the optimiser, in all.
         clips: In all.
     """
@@ -140,9 +141,14 @@ def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
         epochs = loop.max_epochs
         clip_epochs = epochs * passes * batch.repeats
         per_epoch = each / batch.accumulated
+        if loop.get('type') == 'ResumableEpochLoop':  # none is left over
+            per_epoch = math.ceil(per_epoch)
         iterations = each * epochs
     clips = iterations * batch.gpus * batch.videos * batch.repeats
-    steps = math.ceil(iterations / batch.accumulated)
+    if per_epoch is None:
+        steps = math.ceil(iterations / batch.accumulated)
+    else:
+        steps = math.ceil(round(per_epoch * epochs, 6))
     return Length(videos, epochs, clip_epochs, per_epoch, steps, clips)
 
 

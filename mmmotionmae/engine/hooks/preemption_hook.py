@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mmaction.registry import HOOKS
-from mmengine.dist import all_gather_object, barrier, get_local_rank
+from mmengine.dist import all_gather_object, barrier
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import BaseLoop, Runner
 
 from ...utils.errors import PREEMPTED, Preemption
 from ..resuming.agreement import Agreement
 from ..resuming.interim import is_between_steps, save_interim
-from ..resuming.signals import SignalWatch, keep_workers_alive
+from ..resuming.signals import SignalWatch, WorkerShield
 from .timed_checkpoint_hook import timeout_of
 
 NOTE = 'MOTIONMAE_PREEMPTION_NOTE'
@@ -60,6 +60,7 @@ class PreemptionHook(Hook):
         self.watch = SignalWatch(signals, patience, clock)
         self.exit_code = exit_code
         self._agreement: Agreement | None = None
+        self._shield = WorkerShield()
         self._stopping = False
         self._in_validation = True
 
@@ -68,13 +69,14 @@ class PreemptionHook(Hook):
         self._agreement = Agreement(timeout_of(runner))
         for loop in (runner.train_loop, runner.val_loop):
             if isinstance(loop, BaseLoop):
-                keep_workers_alive(loop.dataloader)
+                self._shield.cover(loop.dataloader)
         self.watch.start()
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back: all is done."""
         if self._agreement is not None:
             self._agreement.settle()
+        self._shield.lift()
         self.watch.stop()
 
     def after_train_iter(
@@ -126,8 +128,10 @@ class PreemptionHook(Hook):
         path = save_interim(runner, epoch, iteration)
         barrier()  # nobody ends before the file is complete
         note = os.environ.get(NOTE)
-        if note and get_local_rank() == 0:
+        if note and os.environ.get('LOCAL_RANK', '0') == '0':
             Path(note).write_text(f'{path}\n')
+        barrier()  # launchers end the others as soon as one has ended
+        self._shield.lift()
         self.watch.stop()
         asked = self.watch.received or 'A signal to another process'
         runner.logger.warning(

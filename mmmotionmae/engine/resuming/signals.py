@@ -1,14 +1,19 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Signals that ask a process to end."""
 
+import atexit
+import ctypes
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from torch.utils.data import DataLoader
+from torch.utils.data._utils.worker import _worker_loop
 
 
 class SignalWatch:
@@ -62,28 +67,59 @@ class SignalWatch:
             os.kill(os.getpid(), number)
 
 
-class _PatientWorker:
-    """Sets up a process of a loader to outlive the first SIGTERM.
+class WorkerShield:
+    """Keeps the processes of loaders alive when all are asked to end.
 
-    Its parent needs it for the current step, and ends it afterwards. PyTorch
-    itself asks it by other means; its SIGTERM is for one that does not react,
-    and is followed by another.
+    Their parent needs them for the step that it is in. While the shield is
+    up, they ignore SIGTERM, and SIGUSR1, whoever sends it; they end when
+    their parent does.
     """
 
-    def __init__(self, init: Callable[[int], None] | None) -> None:
+    def __init__(self) -> None:
+        self._up = RawValue(ctypes.c_bool, True)
+
+    def cover(self, loader: DataLoader) -> None:
+        """Cover the processes of a loader; they have not been started."""
+        if not isinstance(loader.worker_init_fn, _CoveredWorker):
+            loader.worker_init_fn = _CoveredWorker(
+                loader.worker_init_fn, self._up
+            )
+        # Before `multiprocessing` waits for them.
+        atexit.unregister(self._end_workers)
+        atexit.register(self._end_workers)
+
+    def lift(self) -> None:
+        """From now on SIGTERM ends them."""
+        self._up.value = False
+
+    def _end_workers(self) -> None:
+        self.lift()
+        workers = [
+            child
+            for child in multiprocessing.active_children()
+            if getattr(child, '_target', None) is _worker_loop
+        ]
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(5)
+            if worker.is_alive():  # in a decoder that does not return
+                worker.kill()
+
+
+class _CoveredWorker:
+    """Sets up a process of a loader."""
+
+    def __init__(self, init: Callable[[int], None] | None, up: Any) -> None:
         self.init = init
+        self.up = up
 
     def __call__(self, worker: int) -> None:
         if self.init is not None:
             self.init(worker)
-        signal.signal(signal.SIGTERM, _ignore_once)
+        signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-
-def _ignore_once(number: int, frame: Any) -> None:
-    signal.signal(number, signal.SIG_DFL)
-
-
-def keep_workers_alive(loader: DataLoader) -> None:
-    """Let the processes of a loader that has not begun ignore one SIGTERM."""
-    if not isinstance(loader.worker_init_fn, _PatientWorker):
-        loader.worker_init_fn = _PatientWorker(loader.worker_init_fn)
+    def _end(self, number: int, frame: Any) -> None:
+        if not self.up.value:
+            os._exit(0)
