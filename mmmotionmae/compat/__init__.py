@@ -42,4 +42,5 @@ def apply() -> None:
     running.score_in_float32()
     data_loading.keep_seeds_in_wrappers()
     data_loading.balance_within_wrappers()
+    data_loading.report_what_cannot_be_handed_over()
     data_loading.load_without_processes()
