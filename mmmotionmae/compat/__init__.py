@@ -54,4 +54,5 @@ def apply() -> None:
     vision_transformers.refuse_heads_that_do_not_divide()
     data_loading.keep_seeds_in_wrappers()
     data_loading.balance_within_wrappers()
+    data_loading.report_what_cannot_be_handed_over()
     data_loading.load_without_processes()

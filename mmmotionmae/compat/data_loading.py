@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from multiprocessing.queues import Queue
 from typing import Any
 
 from mmengine.dataset import (
@@ -11,6 +12,8 @@ from mmengine.dataset import (
     RepeatDataset,
 )
 from mmengine.runner import FlexibleRunner, Runner
+from torch._utils import ExceptionWrapper
+from torch.utils.data import get_worker_info
 
 from ..utils.patching import once
 from ..utils.seeding import with_seed_of
@@ -70,6 +73,30 @@ def balance_within_wrappers() -> None:
     for cls, method in ((ConcatDataset, of_parts), (RepeatDataset, of_inner)):
         if not hasattr(cls, 'get_cat_ids'):
             cls.get_cat_ids = method
+
+
+@once
+def report_what_cannot_be_handed_over() -> None:
+    """A training waits for ever for a batch that its process cannot send.
+
+    A process of the loader sends its batches in a thread. If that fails, as
+    where shared memory is full, or a sample cannot be pickled, Python prints
+    the error and drops the batch. Here the error takes its place.
+
+    Remove when: PyTorch's loader hears of such errors.
+    """
+    queue: Any = Queue
+    original = queue._on_queue_feeder_error
+
+    def on_error(self: Any, error: Exception, sent: Any) -> None:
+        worker = get_worker_info()
+        if worker is None or not (isinstance(sent, tuple) and len(sent) == 2):
+            original(error, sent)
+            return
+        where = f'in DataLoader worker process {worker.id}'
+        self.put((sent[0], ExceptionWrapper(where=where)))
+
+    queue._on_queue_feeder_error = on_error
 
 
 @once

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Why a sample cannot be loaded: the video, the storage or the pipeline."""
+"""Causes of failure to load a sample: video, storage or pipeline."""
 
 import os.path as osp
 import traceback

@@ -61,7 +61,7 @@ def clips_per_video(dataset: dict[str, Any]) -> int:
 
 
 def passes_per_epoch(dataset: dict[str, Any]) -> int | None:
-    """How often an epoch goes through the videos.
+    """Number of times that an epoch goes through the videos.
 
     Args:
         dataset: Config of a data set, also wrapped.
@@ -82,7 +82,7 @@ def passes_per_epoch(dataset: dict[str, Any]) -> int | None:
 
 
 def _parts(dataset: Any) -> list[Any] | None:
-    """What a wrapper wraps; None if it is none."""
+    """The data sets in a wrapper; None if it is none."""
 
     def get(name: str) -> Any:
         if isinstance(dataset, dict):

@@ -17,6 +17,9 @@ from torch.utils.data import dataloader
 _MESSAGE = re.compile(
     r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?([^.]*)'
 )
+_NO_SHARED_MEMORY = re.compile(
+    r'unable to (?:allocate|mmap|open|resize|write)[^:]*(?:shm|/torch_).*'
+)
 _BROKEN = 'its connection broke off'
 _ENDING = 120  # seconds that a process may take to end once it has crashed
 # Signals that the system, or somebody, sends; no decoder ends by them.
@@ -37,7 +40,7 @@ class LoaderDeath:
         pids: Their numbers; None if they are not known.
         end: How they ended, for a message.
         killed_by: The signal that ended one from outside; None if none has,
-            so that a video may be the reason.
+            so that a video may be the reason. SIGBUS: shared memory is full.
     """
 
     pids: set[int] | None
@@ -54,6 +57,9 @@ def find_loader_death(error: BaseException) -> LoaderDeath | None:
     Returns:
         None if it is another error.
     """
+    lack = _NO_SHARED_MEMORY.search(str(error))
+    if lack is not None:
+        return LoaderDeath(None, lack[0], signal.SIGBUS)
     message = _MESSAGE.search(str(error))
     if message is None and not isinstance(error, (ConnectionError, EOFError)):
         return None
@@ -74,7 +80,7 @@ def find_loader_death(error: BaseException) -> LoaderDeath | None:
 
 
 def count_oom_kills() -> int:
-    """How many processes Linux has ended for lack of memory since it started.
+    """Processes that Linux has ended for lack of memory since it started.
 
     On this machine, in all containers; 0 if it does not tell.
     """
@@ -99,7 +105,7 @@ def explain_killed(
     """
     fewer = 'use fewer workers (num_workers) or a smaller prefetch_factor'
     reading = ', '.join(map(repr, videos))
-    text = f'A process of the data loader was killed ({death.end}'
+    text = f'A process of the data loader has failed ({death.end}'
     text += f'; it was reading {reading}): ' if reading else '): '
     if death.killed_by == signal.SIGBUS:
         return (

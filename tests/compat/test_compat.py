@@ -771,6 +771,33 @@ def test_options_for_processes_need_some(runner, num_workers, shapes_dir):
     assert loader.prefetch_factor == (3 if num_workers else None)
 
 
+class Unsendable(torch.utils.data.Dataset):
+    """The third sample cannot be pickled."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return (lambda: index) if index == 2 else index
+
+
+def test_what_cannot_be_sent_is_an_error():
+    loader = torch.utils.data.DataLoader(
+        Unsendable(),
+        batch_size=None,
+        num_workers=1,
+        multiprocessing_context='fork',
+        collate_fn=lambda sample: sample,
+        timeout=HUNG,
+    )
+    found = iter(loader)
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(Exception, match="an't pickle.* local object") as error:
+        next(found)
+    assert 'in DataLoader worker process 0' in str(error.value)
+    assert list(found) == [3, 4, 5]
+
+
 class Numbers(BaseDataset):
     """Gives its indices back."""
 

@@ -444,7 +444,7 @@ def test_the_time_limit(good_videos, decoder):
 
 def test_the_time_left():
     now = 100.0
-    deadline = Deadline(8, clock=lambda: now)
+    deadline = Deadline(8, clock=lambda: now, work_clock=lambda: now)
     assert deadline.left() == 8
     now = 107.5
     assert deadline.left() == 0.5

@@ -70,7 +70,7 @@ def test_no_video_is_blamed_for_what_comes_from_outside(
 ):
     text, listed = load(number, tmp_path)
     assert listed == ''
-    assert 'A process of the data loader was killed' in text
+    assert 'A process of the data loader has failed' in text
     assert "it was reading '3.mp4'" in text and '--resume' in text
     with pytest.raises(UsageError, match=message):
         raise UsageError(text)
@@ -100,6 +100,14 @@ def test_what_pytorch_says():
     assert death.killed_by is None
     death = find('DataLoader worker (pid(s) 7, 8) exited unexpectedly')
     assert death == LoaderDeath({7, 8}, 'exited unexpectedly')
+    death = find(
+        'Caught RuntimeError in DataLoader worker process 0.\nTraceback...\n'
+        'RuntimeError: unable to allocate shared memory(shm) for file '
+        '</torch_7_8_0>: No space left on device (28)\n'
+    )
+    assert death.killed_by == signal.SIGBUS and death.pids is None
+    assert '\n' not in death.end
+    assert '/dev/shm' in explain_killed(death)
     assert find('something else') is None
     assert find_loader_death(ValueError('x')) is None
     assert find_loader_death(EOFError()) == LoaderDeath(
