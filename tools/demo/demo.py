@@ -288,8 +288,8 @@ def report_shapes(
             f'{scale.num_pretrain} other, unlabelled videos. Mean and '
             f'standard deviation over {len(scale.seeds)} seeds of '
             'fine-tuning; there is one pre-training run for each row. Chance '
-            'is 12.5. The time is that of pre-training + fine-tuning and test, '
-            'on one core while another run used the other one.',
+            'is 12.5. The time is that of pre-training + fine-tuning and its '
+            'test, on one core while another run used the other one.',
             head=[
                 'pre-training',
                 *(f'seed {s}' for s in scale.seeds),
