@@ -8,8 +8,9 @@ A tiny network on tiny clips (8 frames of 32x32 pixels, 64 tokens), sized for
 a CPU. It differs from the configs for real data in two more points, each of
 which lets it learn in minutes instead of hours: half of the tokens are
 masked, not 90 %, which would leave one of 16 places visible; and the targets
-are normalised over the clip, not over each tubelet, because these backgrounds
-are so smooth that the latter would blow up the noise of the video codec.
+are normalised over the clip, not over each tubelet, because the backgrounds of
+half of the videos are so smooth that the latter would blow up the noise of the
+video codec.
 """
 
 _base_ = ['../_base_/default_runtime.py']

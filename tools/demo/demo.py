@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,20 +89,22 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
 
     print(f'Generated videos: {data}', flush=True)
     os.environ['DEMO_DATA'] = str(data)
-    content = dict(
-        num_pretrain=scale.num_pretrain,
-        num_train=scale.num_train,
-        num_val=scale.num_val,
+    write = partial(
+        write_dataset,
+        data,
+        scale.num_pretrain,
+        scale.num_train,
+        scale.num_val,
         # Flat shapes, on which the fine-tuned are tested, and textured ones.
         pretrain_levels=(0, 1, 0, 2),
         num_davis=10,
         davis_level=2,
     )
     try:
-        write_dataset(data, **content)
+        write()
     except FileExistsError:  # of another version, or of the user's own
         make_room(data)
-        write_dataset(data, **content)
+        write()
     make_room(out_dir)
     results = Results()
     stage = Stage(out_dir, results)
@@ -274,7 +277,9 @@ def report_shapes(
         title='MotionMAE demo: moving shapes',
         lead='A shape moves over a background in one of eight directions. '
         'Shape, colours, size and place are drawn independently of the '
-        'direction: no single frame tells it.',
+        'direction: no single frame tells it. Half of the unlabelled videos '
+        'are like those; in the others everything has textures of the same '
+        'colours, and in half of these the camera moves, too.',
         table=dict(
             text=f'Top-1 accuracy (%) on {scale.num_val} test videos after '
             f'fine-tuning on {scale.num_train} labelled ones, with '
@@ -283,8 +288,8 @@ def report_shapes(
             f'{scale.num_pretrain} other, unlabelled videos. Mean and '
             f'standard deviation over {len(scale.seeds)} seeds of '
             'fine-tuning; there is one pre-training run for each row. Chance '
-            'is 12.5. The time is that of pre-training + fine-tuning, on one '
-            'core while another run used the other one.',
+            'is 12.5. The time is that of pre-training + fine-tuning and its '
+            'test, on one core while another run used the other one.',
             head=[
                 'pre-training',
                 *(f'seed {s}' for s in scale.seeds),

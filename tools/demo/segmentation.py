@@ -28,14 +28,13 @@ ORACLE = {
 }
 COLUMNS = ('J&F-Mean', 'J-Mean', 'F-Mean')
 NOTE = (
-    'DAVIS metrics (%) on the generated sequences: mean of region similarity '
-    'J and boundary accuracy F. Each frame is labelled by its nearest '
+    'DAVIS metrics (%) on generated sequences: mean of region similarity J '
+    'and boundary accuracy F. Each frame is labelled by its nearest '
     'neighbours, in the features of the row, among patches of the first frame '
-    'and those before. Every object here is of one flat colour, so that raw '
-    'pixels, and random projections of them, can hardly be bettered; and the '
-    'encoders were trained on bright shapes over dark backgrounds only. The '
-    'last row is no bound: the labels of a patch are hard there, propagated '
-    'ones are soft.'
+    'and those before. Objects and background have textures of the same '
+    'colours, the camera moves, and things without a label lie about, one of '
+    'them with the shape and the texture of an object. The last row is no '
+    'bound: the labels of a patch are hard there, propagated ones are soft.'
 )
 
 

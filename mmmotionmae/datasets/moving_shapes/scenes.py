@@ -136,7 +136,7 @@ class Level:
         pace: Speed of the objects over that at level 0, in segmentation; it
             is always the same where the motion is the label.
         camera: Largest speed of the background over that of the fastest
-            object.
+            object at level 0.
         clutter: Small still things that lie about on the background.
         distractors: Twins of an object, without a label: of its shape, size,
             colour and texture. Where the motion is the label they stand
