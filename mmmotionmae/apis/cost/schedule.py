@@ -125,7 +125,7 @@ def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
     """
     loop, loader = cfg.train_cfg, cfg.train_dataloader
     iterations = loop.get('max_iters')
-    epochs = clip_epochs = per_epoch = None
+    epochs = clip_epochs = per_epoch = steps = None
     if iterations is None:
         if videos is None:
             return None
@@ -143,12 +143,11 @@ def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
         per_epoch = each / batch.accumulated
         if loop.get('type') == 'ResumableEpochLoop':  # none is left over
             per_epoch = math.ceil(per_epoch)
+        steps = math.ceil(round(per_epoch * epochs, 6))
         iterations = each * epochs
     clips = iterations * batch.gpus * batch.videos * batch.repeats
-    if per_epoch is None:
+    if steps is None:
         steps = math.ceil(iterations / batch.accumulated)
-    else:
-        steps = math.ceil(round(per_epoch * epochs, 6))
     return Length(videos, epochs, clip_epochs, per_epoch, steps, clips)
 
 

@@ -13,7 +13,7 @@ pixels_alone = {'model.head.motion_weight': 0.0}
 difference = 'model.data_preprocessor.frame_difference'
 
 
-def beside_pixels(**target):
+def beside_pixels(**target: object) -> dict[str, object]:
     """Another target in place of motion."""
     return {
         **pixels_alone,
@@ -23,7 +23,7 @@ def beside_pixels(**target):
     }
 
 
-def strides(*intervals):
+def strides(*intervals: int) -> dict[str, object]:
     """Clips of frames so far apart."""
     return {
         sampling: [
