@@ -152,7 +152,10 @@ class Plan:
             seed,
             dict(test=as_text(videos)),
             parent,
-            dict(num_videos=self.cfg.get('reconstruct_videos', 512)),
+            dict(
+                num_videos=self.cfg.get('reconstruct_videos', 512),
+                masks=['TubeMasking', 'RandomMasking'],
+            ),
         )
 
     def _finetune_config(self, task: str, spec: Any) -> Config:

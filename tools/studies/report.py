@@ -186,33 +186,27 @@ class Report:
 
     def _reconstruction(self) -> str:
         keys = ('r2_pixel', 'r2_motion', 'r2_motion_moving')
-        found: dict[tuple[str, str], list[Mapping[str, float]]] = defaultdict(
-            list
+        found: dict[tuple[str, str, str], list[Mapping[str, float]]] = (
+            defaultdict(list)
         )
         for name, record in self.records.items():
             kind, *rest = name.split('/')
             if kind == 'reconstruct':
-                found[rest[0], rest[1]].append(record['result'])
-        rows = [
-            [
-                domain,
-                arm,
-                str(len(results)),
-                *(
-                    ', '.join(
-                        f'{result[key]:.3f}'
-                        for result in results
-                        if key in result
-                    )
-                    or '–'
-                    for key in keys
-                ),
-            ]
-            for (domain, arm), results in sorted(found.items())
+                for mask, shares in record['result'].items():
+                    found[rest[0], rest[1], mask].append(shares)
+        rows = []
+        for (domain, arm, mask), results in sorted(found.items()):
+            row = [domain, arm, mask, str(len(results))]
+            for key in keys:
+                for end in ('', '_oracle'):
+                    values = [r[key + end] for r in results if key + end in r]
+                    row.append(f'{np.mean(values):.3f}' if values else '–')
+            rows.append(row)
+        head = [
+            title for key in keys for title in (f'`{key}`', 'interpolation')
         ]
         return markdown(
-            ['pre-trained on', 'arm', 'seeds', *(f'`{key}`' for key in keys)],
-            rows,
+            ['pre-trained on', 'arm', 'masks', 'seeds', *head], rows
         )
 
     def _factors(self) -> str:
@@ -224,7 +218,12 @@ class Report:
             ):
                 row = [domain, arm]
                 record = self.records.get(f'reconstruct/{domain}/{arm}/seed0')
-                result = record['result'] if record else {}
+                # Of all kinds of masks, the first.
+                result = (
+                    next(iter(record['result'].values()), {})
+                    if (record)
+                    else {}
+                )
                 row += [
                     f'{result[key]:.3f}' if key in result else '–'
                     for key in ('r2_pixel', 'r2_motion')

@@ -168,7 +168,15 @@ def _summary(record: Record) -> str:
         return f'top-1 {100 * result["top1"]:.1f}'
     if 'metrics' in result:
         return f'J&F {100 * result["metrics"]["J&F-Mean"]:.1f}'
-    values = result['curve'][-1] if 'curve' in result else result
+    values = (
+        result['curve'][-1]
+        if 'curve' in result
+        else {
+            f'{key} ({mask})': value
+            for mask, shares in result.items()
+            for key, value in shares.items()
+        }
+    )
     return ', '.join(
         f'{key} {value:.3f}'
         for key, value in values.items()

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from mmmotionmae.checkpoints import read_checkpoint
 from mmmotionmae.cli.splits import last_checkpoint
 from mmmotionmae.datasets.annotation import read_video_list
+from mmmotionmae.evaluation import score_reconstruction
 from mmmotionmae.evaluation.functional.linear_probe import linear_probe
 from mmmotionmae.utils.provenance import hash_tensors
 from mmmotionmae.utils.seeding import SampleIndex
@@ -221,27 +222,38 @@ def _reconstruct(cell: Cell, root: Path) -> dict[str, Any]:
     """Explained variance R² of clips that were not trained on.
 
     Clips and masks are drawn once for each video, the same for all models.
+    Under each kind of mask what interpolation in time explains is beside it,
+    see :func:`interpolate_target`.
     """
     assert cell.parent is not None
     with DefaultScope.overwrite_default_scope('mmaction'):
         model = MODELS.build(cell.cfg.model)
-        dataset = DATASETS.build(cell.cfg.train_dataloader.dataset)
     load_checkpoint(model, str(_checkpoint_of(cell.parent, root)), 'cpu')
-    model.eval()
+    return {
+        mask: {
+            key: round(value, 5)
+            for key, value in score_reconstruction(
+                model, _masked_batches(cell, mask), oracle=True
+            ).items()
+        }
+        for mask in cell.settings['masks']
+    }
+
+
+def _masked_batches(cell: Cell, mask: str) -> Iterator[Batch]:
+    cfg = cell.cfg.train_dataloader.dataset.copy()
+    cfg.pipeline = [
+        dict(step, type=mask) if step.type.endswith('Masking') else step
+        for step in cfg.pipeline
+    ]
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        dataset = DATASETS.build(cfg)
     number = min(cell.settings['num_videos'], len(dataset))
-    sums: dict[str, float] = {}
     for start in range(0, number, 64):
         indices = range(start, min(number, start + 64))
-        batch = pseudo_collate(
+        yield pseudo_collate(
             [dataset[SampleIndex(index, seed=index)] for index in indices]
         )
-        with torch.inference_mode():
-            losses = model(
-                **model.data_preprocessor(batch, False), mode='loss'
-            )
-        for key, value in losses.items():
-            sums[key] = sums.get(key, 0.0) + float(value) * len(indices)
-    return {key: value / number for key, value in sums.items()}
 
 
 def _train(cell: Cell, root: Path, cfg: Config, *flags: str) -> Path:

@@ -263,7 +263,11 @@ def test_every_kind_of_cell(shapes, tmp_path, monkeypatch):
         files.write_record(cells[name], tmp_path, results[name], 1)
     pretrained = results[wanted[0]]
     assert pretrained['curve'][-1]['step'] == 2
-    assert {'r2_pixel', 'r2_motion'} <= results[wanted[1]].keys()
+    for mask in ('TubeMasking', 'RandomMasking'):
+        assert {
+            *('r2_pixel', 'r2_pixel_oracle'),
+            *('r2_motion', 'r2_motion_oracle'),
+        } <= results[wanted[1]][mask].keys()
     for name in (*wanted[2:4], *wanted[5:]):
         result = results[name]
         assert len(result['hits']) == len(result['labels']) == 8
