@@ -7,6 +7,7 @@ from .hooks import (
     SeedIterHook,
     SequenceResultsHook,
     SequenceVisualizationHook,
+    TargetWarmupHook,
 )
 from .loops import AmpTestLoop, ReconstructionValLoop, ResumableTestLoop
 from .samplers import RemainingSampler, SeededSampler
@@ -24,4 +25,5 @@ __all__ = [
     'SequenceResultsHook',
     'SequenceVisualizationHook',
     'SeededSampler',
+    'TargetWarmupHook',
 ]

@@ -6,6 +6,7 @@ from .export_backbone_hook import ExportBackboneHook
 from .seed_iter_hook import SeedIterHook
 from .sequence_results_hook import SequenceResultsHook
 from .sequence_visualization_hook import SequenceVisualizationHook
+from .target_warmup_hook import TargetWarmupHook
 
 __all__ = [
     'BadVideosHook',
@@ -15,4 +16,5 @@ __all__ = [
     'SeedIterHook',
     'SequenceResultsHook',
     'SequenceVisualizationHook',
+    'TargetWarmupHook',
 ]
