@@ -11,6 +11,7 @@ from .hooks import (
     SeedIterHook,
     SequenceResultsHook,
     SequenceVisualizationHook,
+    TargetWarmupHook,
     TimedCheckpointHook,
 )
 from .loops import (
@@ -43,4 +44,5 @@ __all__ = [
     'SeededSampler',
     'SkippingBatchSampler',
     'TimedCheckpointHook',
+    'TargetWarmupHook',
 ]

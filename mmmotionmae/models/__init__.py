@@ -11,7 +11,7 @@ from .data_preprocessors import (
     SequenceDataPreprocessor,
 )
 from .heads import AttentiveProbeHead, LinearProbeHead, MotionMAEHead
-from .losses import MaskedReconstructionLoss
+from .losses import GradientBalance, MaskedReconstructionLoss
 from .motionmae import MotionMAE
 from .necks import MotionMAEDecoder
 from .targets import ReconstructionTarget, TubeletTarget
@@ -28,6 +28,7 @@ __all__ = [
     'AugmentingDataPreprocessor',
     'CopyFirstMask',
     'FusedVisionTransformer',
+    'GradientBalance',
     'GridOracle',
     'KeypointCodec',
     'LabelPropagation',

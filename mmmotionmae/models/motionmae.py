@@ -141,7 +141,9 @@ class MotionMAE(BaseModel):
         """
         latent = self.backbone(clip, split)  # (B, V, D)
         tokens = self.neck(latent, split)  # of each target (B, M, E)
-        return self.head.loss(tokens, videos, split)
+        if getattr(self.head, 'balance', None) is None:
+            return self.head.loss(tokens, videos, split)
+        return self.head.loss(tokens, videos, split, latent)
 
     def decode(self, clip: Tensor, split: TokenSplit) -> dict[str, Tensor]:
         """Encode the visible tokens, and decode the masked ones.

@@ -218,12 +218,9 @@ class Report:
             ):
                 row = [domain, arm]
                 record = self.records.get(f'reconstruct/{domain}/{arm}/seed0')
-                # Of all kinds of masks, the first.
-                result = (
-                    next(iter(record['result'].values()), {})
-                    if (record)
-                    else {}
-                )
+                result: dict[str, float] = {}
+                if record:  # of all kinds of masks, the first
+                    result = next(iter(record['result'].values()))
                 row += [
                     f'{result[key]:.3f}' if key in result else '–'
                     for key in ('r2_pixel', 'r2_motion')

@@ -10,6 +10,7 @@ from .resume_hook import ResumeHook
 from .seed_iter_hook import SeedIterHook
 from .sequence_results_hook import SequenceResultsHook
 from .sequence_visualization_hook import SequenceVisualizationHook
+from .target_warmup_hook import TargetWarmupHook
 from .timed_checkpoint_hook import TimedCheckpointHook
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     'SequenceResultsHook',
     'SequenceVisualizationHook',
     'TimedCheckpointHook',
+    'TargetWarmupHook',
 ]

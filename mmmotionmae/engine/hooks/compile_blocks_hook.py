@@ -7,6 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from ...models import GradientBalance
+
 GRAPHS_PER_BLOCK = 8  # PyTorch's default for one function
 
 
@@ -80,6 +82,8 @@ class CompileBlocksHook(Hook):
         self._model = runner.model
         found = find_blocks(runner.model, self.blocks)
         configure_dynamo(len(found))
+        if any(isinstance(m, GradientBalance) for m in runner.model.modules()):
+            keep_graphs()
         for block in found:
             block.compile(**self.options)
         runner.logger.info(
@@ -103,6 +107,13 @@ def configure_dynamo(num_blocks: int) -> None:
     # computed. Cutting a block to DDP's buckets gains nothing and costs
     # fused operations.
     config.optimize_ddp = False
+
+
+def keep_graphs() -> None:
+    """Let more than one backward pass run through compiled blocks."""
+    from torch._functorch import config  # slow to import
+
+    config.donated_buffer = False
 
 
 def find_blocks(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:

@@ -52,6 +52,9 @@ class MotionMAEHead(BaseModule):
             target (None), whose memory the error then takes. Its result
             is multiplied by the weight of the target. Defaults to the mean
             squared error.
+        balance (dict, optional): Config of :class:`GradientBalance`, by which
+            the weights are balanced in each step. Defaults to None: they are
+            constant.
         init_cfg (dict or list[dict], optional): Initialisation. Defaults to
             Xavier uniform for linear layers, as in VideoMAE.
         patch_size (int): Height and width of a tubelet, in pixels; only for
@@ -69,6 +72,7 @@ class MotionMAEHead(BaseModule):
         in_channels: int,
         targets: dict[str, ReconstructionTarget] | None = None,
         loss: dict = dict(type='MaskedReconstructionLoss'),
+        balance: dict | None = None,
         init_cfg: dict | list[dict] | None = dict(
             type='Xavier', layer='Linear', distribution='uniform'
         ),
@@ -84,6 +88,12 @@ class MotionMAEHead(BaseModule):
         # A plain dict: the model owns them.
         self.targets = as_targets(targets, size, head=shorthands)
         self.loss_module = MODELS.build(loss)
+        self.balance: nn.Module | None = None
+        if balance is not None:
+            self.balance = MODELS.build(
+                dict(type='GradientBalance') | balance,
+                default_args=dict(names=[*self.targets]),
+            )
         self.predictors = nn.ModuleDict(
             {
                 name: Linear(in_channels, target.num_values)
@@ -110,6 +120,7 @@ class MotionMAEHead(BaseModule):
         tokens: dict[str, Tensor],
         videos: dict[str, Tensor],
         split: TokenSplit,
+        latent: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses, and the share of variance that is explained.
 
@@ -118,16 +129,26 @@ class MotionMAEHead(BaseModule):
             videos: For each target what :meth:`ReconstructionTarget.video`
                 returns.
             split: Which tokens are masked.
+            latent: What the encoder made, from which the tokens come. Needed
+                if there is a ``balance``.
 
         Returns:
             Float32 scalars: for each target ``loss_NAME``, weighted, and its
-            scores, such as ``r2_NAME`` and ``r2_NAME_moving``.
+            scores, such as ``r2_NAME`` and ``r2_NAME_moving``; if there is a
+            ``balance``, ``weight_NAME``, too.
         """
         losses, scores = {}, {}
-        for name, found in self.evaluate(tokens, videos, split).items():
-            losses[f'loss_{name}'] = self.targets[name].weight * found.pop(
-                'loss'
-            )
+        evaluated = self.evaluate(tokens, videos, split)
+        weights: dict[str, Any] = {
+            name: target.weight * target.weight_factor
+            for name, target in self.targets.items()
+        }
+        if self.balance is not None:
+            terms = {name: found['loss'] for name, found in evaluated.items()}
+            weights = self.balance(terms, weights, latent)
+            scores = {f'weight_{name}': w for name, w in weights.items()}
+        for name, found in evaluated.items():
+            losses[f'loss_{name}'] = weights[name] * found.pop('loss')
             for score, value in found.items():
                 kind, *rest = score.split('_', 1)
                 scores['_'.join((kind, name, *rest))] = value

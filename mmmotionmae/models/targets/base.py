@@ -124,6 +124,7 @@ class ReconstructionTarget(nn.Module):
                 f"belongs to the norm 'tubelet-floor': {floor}, {norm!r}."
             )
         self.name = name
+        self.weight_factor = 1.0  # of a warm-up
         self.weight = weight
         self.norm = norm
         self.floor = floor
