@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Which checkpoint MMEngine takes for the last one of a work dir."""
+"""Last checkpoint of a work dir, as MMEngine looks for it."""
 
 from functools import wraps
 from pathlib import Path

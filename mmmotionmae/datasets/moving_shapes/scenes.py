@@ -125,7 +125,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Level:
-    """How hard the scenes are; level 0 has nothing of what follows.
+    """Difficulty of the scenes; level 0 has nothing of what follows.
 
     Attributes:
         textured: Whether background and objects are covered with textures
