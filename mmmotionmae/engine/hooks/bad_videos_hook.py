@@ -22,6 +22,10 @@ class BadVideosHook(Hook):
     no process could load are written to ``bad_videos.txt``, a path and, after
     a tab, the reason on each line. Those of an earlier run in the same work
     dir stay in it.
+
+    A reason that is not the video itself says so first: ``storage:``, the disk
+    or the network failed each time; ``pipeline:``, a transform fails on this
+    one, though others pass; ``crash:``, a loader process died on it.
     """
 
     def after_train_epoch(self, runner: Runner) -> None:
