@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""How much of its targets a masked autoencoder explains, over a data set.
+"""R² of the targets of a masked autoencoder over a data set.
 
 Shapes: N clips of a sample, M masked tokens, K values of a token.
 """
@@ -22,7 +22,7 @@ from ..models.utils.reconstruction_error import (
 
 @dataclass(frozen=True)
 class TokenErrors:
-    """What R² of a target is computed of, at the masked tokens of clips.
+    """Sums that R² of a target is computed of, at the masked tokens of clips.
 
     Attributes:
         num_values: K.
