@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Share of its targets that a masked autoencoder explains, over a data set.
+"""R² of the targets of a masked autoencoder over a data set.
 
 Shapes: N clips of a sample, M masked tokens, K values of a token.
 """

@@ -1,5 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .base import STATISTICS, ReconstructionTarget, draw_frames
+from .base import STATISTICS, ReconstructionTarget
+from .drawing import draw_frames
 from .flow_target import FlowTarget, OpticalFlow
 from .frame_difference_target import (
     FrameDifferenceTarget,

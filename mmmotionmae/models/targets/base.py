@@ -9,16 +9,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from einops import rearrange
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
 from ...utils.errors import UsageError
 from ..utils.reconstruction_error import explained_variance
 from ..utils.tubelet import TokenSplit
+from .drawing import UInt8Array, draw_frames
 from .values import (
     LEVELS,
     NORMS,
@@ -27,8 +25,6 @@ from .values import (
     normalise_by,
     normalise_groups,
 )
-
-UInt8Array = npt.NDArray[np.uint8]
 
 STATISTICS = ('true', 'visible')
 
@@ -340,26 +336,3 @@ class ReconstructionTarget(nn.Module):
     def extra_repr(self) -> str:
         """Name, weight and norm."""
         return f'{self.name}, weight={self.weight}, norm={self.norm!r}'
-
-
-def draw_frames(video: Tensor) -> UInt8Array:
-    """A video as frames for a picture file.
-
-    Args:
-        video: (C, T, H, W), in [0, 1]; values outside are clipped. C is 3,
-            or 1, which is drawn grey.
-
-    Returns:
-        (T, H, W, 3), uint8.
-
-    Raises:
-        UsageError: If it has another number of channels.
-    """
-    if len(video) not in (1, 3):
-        raise UsageError(
-            f'A video of {len(video)} channels cannot be drawn as RGB: its '
-            'target needs a draw() of its own.'
-        )
-    video = video.expand(3, *video.shape[1:])
-    frames = (video.clamp(0, 1) * 255).round().byte()
-    return rearrange(frames, 'c t h w -> t h w c').numpy()

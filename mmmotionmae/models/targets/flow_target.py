@@ -16,7 +16,7 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from ...utils.errors import UsageError
-from .base import UInt8Array
+from .drawing import UInt8Array
 from .tubelet_target import TubeletTarget
 
 # The least flow, in pixels, that gets full colour: what the methods are off

@@ -14,7 +14,7 @@ from mmaction.structures import ActionDataSample
 from torch import Tensor
 
 from ...utils.errors import UsageError
-from .base import UInt8Array, draw_frames
+from .drawing import UInt8Array, draw_frames
 from .noise import noise_level
 from .tubelet_target import TubeletTarget
 from .values import TargetValues

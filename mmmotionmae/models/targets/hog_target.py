@@ -18,7 +18,7 @@ from mmaction.structures import ActionDataSample
 from torch import Tensor
 
 from ...utils.errors import UsageError
-from .base import UInt8Array
+from .drawing import UInt8Array
 from .tubelet_target import TubeletTarget
 
 _CLIPS_AT_ONCE = 8  # bounds the memory of gradients to half a gigabyte

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Interpolation as a line of reference: the share of a target it explains.
+"""Interpolation as a prediction of targets: a line to compare a model with.
 
 Shapes: B clips, C channels, T frames, H W size, M masked tokens, K values of
 a token.
