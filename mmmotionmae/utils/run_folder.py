@@ -92,8 +92,8 @@ def _checkpoints_in(work_dir: Path) -> list[Path]:
 def choose_checkpoint(work_dir: Path) -> Choice:
     """Choose what a run in this folder goes on from.
 
-    The last checkpoint; if that is missing, truncated or without the state
-    of the optimiser, the newest that is not.
+    The last checkpoint; if that is missing or truncated, the newest that is
+    not.
 
     Args:
         work_dir: Of the run.
@@ -151,12 +151,7 @@ def _problem_of(path: Path) -> str | None:
             broken = archive.testzip()
     except (OSError, zipfile.BadZipFile):
         return 'is truncated'
-    if broken is not None:
-        return f'is damaged ({broken})'
-    content = _read(path)
-    if content is not None and 'optimizer' not in content:
-        return 'holds no state of the optimiser'
-    return None
+    return None if broken is None else f'is damaged ({broken})'
 
 
 def _read(path: Path) -> dict[str, Any] | None:
