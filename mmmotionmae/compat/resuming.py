@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Which checkpoint MMEngine takes for the last one of a work dir."""
+"""Patches of how MMEngine finds the last checkpoint of a work dir."""
 
 from functools import wraps
 from pathlib import Path

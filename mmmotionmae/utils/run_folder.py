@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""The folder of a run: which checkpoint is the last one, which go on."""
+"""The folder of a run: its last checkpoint, left-over files."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _LEFT_OVER = re.compile(r'\.(?:(?P<pid>\d+)\.)?tmp$')
 
 
 class Choice(NamedTuple):
-    """What a run goes on from.
+    """The checkpoint that a run goes on from.
 
     Attributes:
         path: The checkpoint; None if the folder holds none at all.
@@ -137,7 +137,7 @@ def choose_checkpoint(work_dir: Path) -> Choice:
 
 
 def _problem_of(path: Path) -> str | None:
-    """What keeps a run from going on from a checkpoint; None: nothing."""
+    """Reason why no run can go on from a checkpoint; None: it can."""
     if path.is_dir():  # as DeepSpeed's are
         return None
     with open(path, 'rb') as file:
@@ -155,7 +155,7 @@ def _problem_of(path: Path) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What is in a checkpoint; tensors stay in the file."""
+    """Read a checkpoint; tensors stay in the file."""
     try:
         content = torch.load(
             path, map_location='cpu', weights_only=True, mmap=True

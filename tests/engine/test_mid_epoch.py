@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from helpers.fake_clock import FakeClock
-from helpers.processes import hang, running, wait_until
+from helpers.processes import HUNG, hang, running, wait_until
 from helpers.resumed_runs import (
     FINETUNE,
     PRETRAIN,
@@ -32,6 +33,7 @@ from mmmotionmae.engine import (
     TimedCheckpointHook,
 )
 from mmmotionmae.engine.loops import resumable_train_loops
+from mmmotionmae.engine.resuming.agreement import Agreement
 from mmmotionmae.engine.resuming.signals import SignalWatch, WorkerShield
 from mmmotionmae.utils.errors import Preemption
 
@@ -511,3 +513,45 @@ def test_checkpoints_by_minutes(train):
         'epoch_1.pth',
         'epoch_2.pth',
     ]
+
+
+# ---------------------------------------------------------------- processes
+
+
+def agree(rank, address, folder):
+    """The second of two processes asks at its third step."""
+    dist.init_process_group(
+        'gloo', init_method=f'file://{address}', rank=rank, world_size=2
+    )
+    agreement = Agreement(timeout=HUNG)
+    answers = [agreement.ask(rank == 1 and i == 2) for i in range(4)]
+    last = agreement.settle()
+    Path(folder, f'{rank}').write_text(f'{answers} {last}')
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_processes_learn_at_the_same_step(tmp_path):
+    children = []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            code = 1
+            try:
+                agree(rank, tmp_path / 'address', tmp_path)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    for child in children:
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+    expected = '[False, False, False, True] False'
+    assert (tmp_path / '0').read_text() == expected
+    assert (tmp_path / '1').read_text() == expected
+
+
+def test_one_process_knows_at_once():
+    agreement = Agreement()
+    assert [agreement.ask(wish) for wish in (False, True)] == [False, True]
+    assert agreement.settle() is False

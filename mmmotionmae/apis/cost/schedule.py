@@ -141,7 +141,7 @@ def length_of(cfg: Config, batch: Batch, videos: int | None) -> Length | None:
             per_epoch = math.ceil(per_epoch)
         iterations = each * epochs
     clips = iterations * batch.gpus * batch.videos * batch.repeats
-    if per_epoch is None:
+    if per_epoch is None or epochs is None:
         steps = math.ceil(iterations / batch.accumulated)
     else:
         steps = math.ceil(round(per_epoch * epochs, 6))

@@ -97,17 +97,15 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def __init__(
         self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any
     ) -> None:
-        if isinstance(dataloader, dict):
-            dataloader = runner.build_dataloader(
-                dataloader,
-                seed=runner.seed,
-                diff_rank_seed=runner._randomness_cfg.get(
-                    'diff_rank_seed', False
-                ),
-            )
+        # One that is built comes back as it is.
+        loader = runner.build_dataloader(
+            dataloader,
+            seed=runner.seed,
+            diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
+        )
         # MMEngine's would start to load the first batches right away.
-        super().__init__(runner, _NotStarted(dataloader), **kwargs)
-        self.dataloader = dataloader
+        super().__init__(runner, _NotStarted(loader), **kwargs)
+        self.dataloader = loader
         self._batches = SkippingBatchSampler.of(self.dataloader)
         self.batches_done: int | None = None
 

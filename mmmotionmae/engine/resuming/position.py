@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Where in the data a run is, on any number of processes."""
+"""Position of a run in its data, on any number of processes."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ VALIDATED = 'validated_iter'
 
 
 class Pace(NamedTuple):
-    """How fast a run goes through its data.
+    """Batches of an epoch and videos of a batch.
 
     Attributes:
         batches: Of an epoch, on each process.
