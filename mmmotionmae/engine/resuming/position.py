@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from mmengine.runner import Runner
 
-VALIDATED = 'validated_iter'
+VALIDATED = 'iter_of_validation'
 """In the message hub: the iteration after which the last validation was."""
 
 
