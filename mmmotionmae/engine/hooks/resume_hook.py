@@ -65,7 +65,7 @@ class ResumeHook(Hook):
         """Keep what MMEngine does not hand on."""
         if not getattr(runner, '_resume', False):
             return
-        if type(runner) is Runner:
+        if isinstance(runner, Runner):
             self._config_values = {
                 name: scheduling.base_values(wrapper)
                 for name, wrapper in scheduling.wrappers_of(runner).items()
@@ -79,7 +79,7 @@ class ResumeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the place to go on at."""
         if self._checkpoint is None:
-            if runner.cfg.get('resume') and type(runner) is Runner:
+            if runner.cfg.get('resume') and isinstance(runner, Runner):
                 _say_learning_rate(runner)
             return
         checkpoint, self._checkpoint = self._checkpoint, None
