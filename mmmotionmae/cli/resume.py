@@ -5,9 +5,12 @@ MMEngine restores weights, optimiser, schedules and the message hub from the
 checkpoint; what makes a resumed run the uninterrupted one, bit for bit, is:
 the order of the samples, ``engine/samplers/seeded_sampler.py``; what is drawn
 for a sample, ``datasets/transforms/seeding.py``, and in an iteration,
-``engine/hooks/seed_iter_hook.py``; checkpoints that can be read again, and
-the work dir's last one, ``compat/saving.py``; all weights or an error,
-``checkpoints/mmengine_loading.py``. A test that goes on:
+``engine/hooks/seed_iter_hook.py``; the place in the data,
+``engine/loops/resumable_train_loops.py``; checkpoints that can be read again,
+``compat/saving.py``; which of them, ``utils/run_folder.py``; schedules and
+what the config has changed, ``engine/hooks/resume_hook.py``; all weights or
+an error, ``checkpoints/mmengine_loading.py``. What saves a run that is asked
+to end: ``engine/hooks/preemption_hook.py``. A test that goes on:
 ``engine/loops/resumable_test_loop.py``.
 """
 

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Last checkpoint of a work dir, as MMEngine looks for it."""
+"""Patches of how MMEngine finds the last checkpoint of a work dir."""
 
 from functools import wraps
 from pathlib import Path

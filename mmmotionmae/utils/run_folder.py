@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""The folder of a run: which checkpoint is the last one, which go on."""
+"""The folder of a run: its last checkpoint, left-over files."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _LEFT_OVER = re.compile(r'\.(?:(?P<pid>\d+)\.)?tmp$')
 
 
 class Choice(NamedTuple):
-    """Checkpoint that a run goes on from.
+    """The checkpoint that a run goes on from.
 
     Attributes:
         path: The checkpoint; None if the folder holds none at all.
@@ -92,8 +92,8 @@ def _checkpoints_in(work_dir: Path) -> list[Path]:
 def choose_checkpoint(work_dir: Path) -> Choice:
     """Choose what a run in this folder goes on from.
 
-    The last checkpoint; if that is missing, truncated or without the state
-    of the optimiser, the newest that is not.
+    The last checkpoint; if that is missing or truncated, the newest that is
+    not.
 
     Args:
         work_dir: Of the run.
@@ -137,7 +137,7 @@ def choose_checkpoint(work_dir: Path) -> Choice:
 
 
 def _problem_of(path: Path) -> str | None:
-    """Reason why a run cannot go on from a checkpoint; None: there is none."""
+    """Reason why no run can go on from a checkpoint; None: it can."""
     if path.is_dir():  # as DeepSpeed's are
         return None
     with open(path, 'rb') as file:
@@ -151,16 +151,11 @@ def _problem_of(path: Path) -> str | None:
             broken = archive.testzip()
     except (OSError, zipfile.BadZipFile):
         return 'is truncated'
-    if broken is not None:
-        return f'is damaged ({broken})'
-    content = _read(path)
-    if content is not None and 'optimizer' not in content:
-        return 'holds no state of the optimiser'
-    return None
+    return None if broken is None else f'is damaged ({broken})'
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Content of a checkpoint; tensors stay in the file."""
+    """Read a checkpoint; tensors stay in the file."""
     try:
         content = torch.load(
             path, map_location='cpu', weights_only=True, mmap=True

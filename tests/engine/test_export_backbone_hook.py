@@ -456,7 +456,7 @@ def test_resumed_run_goes_on_with_its_own_files():
         )
     assert card_of()['best'] == dict(acc=0.75) and card_of()['epoch'] == 2
 
-    finetune(scores[2:], epochs=3, resume=True)
+    finetune(scores[1:], epochs=3, resume=True)  # that of epoch 2 first
     assert len(exports()) == 4  # nothing was renamed
     assert_same(load()['state_dict'], encoder_of('epoch_3.pth'))
     last = card_of()
@@ -465,7 +465,7 @@ def test_resumed_run_goes_on_with_its_own_files():
     assert Path('run/backbone_best.pth').read_bytes() == best
 
     # A resumed run that gets better writes the best anew.
-    finetune([dict(acc=0.875)], epochs=4, resume=True)
+    finetune([scores[2], dict(acc=0.875)], epochs=4, resume=True)
     assert_same(
         load('backbone_best.pth')['state_dict'], encoder_of('epoch_4.pth')
     )

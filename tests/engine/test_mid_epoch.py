@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from helpers.fake_clock import FakeClock
-from helpers.processes import hang, running, wait_until
+from helpers.processes import HUNG, hang, running, wait_until
 from helpers.resumed_runs import (
     FINETUNE,
     PRETRAIN,
@@ -32,6 +33,7 @@ from mmmotionmae.engine import (
     TimedCheckpointHook,
 )
 from mmmotionmae.engine.loops import resumable_train_loops
+from mmmotionmae.engine.resuming.agreement import Agreement
 from mmmotionmae.engine.resuming.signals import SignalWatch, WorkerShield
 from mmmotionmae.utils.errors import Preemption
 
@@ -134,6 +136,7 @@ def test_signals_cost_no_step_and_no_video(train, loaded, loop):
     assert loaded == videos
     assert differences(state_of(whole), state_of(resumed)) == []
     assert not [*Path('run').glob('interim_*')]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # given back
 
 
 def test_epochs_are_those_of_mmengine(train):
@@ -213,8 +216,14 @@ def test_accumulation_waits_for_its_end(train, loop):
     assert differences(state_of(whole), state_of(resumed)) == []
 
 
-@pytest.mark.parametrize('saved', ['iter_4.pth', 'iter_8.pth', 'iter_12.pth'])
-@pytest.mark.parametrize('loop', OPTIONS)
+@pytest.mark.parametrize(
+    ('loop', 'saved'),
+    [
+        ('epochs', 'iter_4.pth'),
+        ('epochs', 'iter_8.pth'),  # the end of an epoch
+        ('iterations', 'iter_8.pth'),
+    ],
+)
 def test_checkpoint_inside_an_accumulation(train, loop, saved):
     """The batches whose gradients are lost are computed again."""
     epochs = 2 if loop == 'epochs' else 0
@@ -404,12 +413,6 @@ def test_second_signal_ends_at_once():
     assert os.WTERMSIG(status) == signal.SIGUSR1
 
 
-def test_handlers_are_given_back(train):
-    before = signal.getsignal(signal.SIGTERM)
-    train(PRETRAIN, 'run', epochs=1)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 def test_exit_code(train, monkeypatch, shapes_dir):
     from helpers.resumed_runs import TRAIN
 
@@ -511,3 +514,45 @@ def test_checkpoints_by_minutes(train):
         'epoch_1.pth',
         'epoch_2.pth',
     ]
+
+
+# ---------------------------------------------------------------- processes
+
+
+def agree(rank, address, folder):
+    """The second of two processes asks at its third step."""
+    dist.init_process_group(
+        'gloo', init_method=f'file://{address}', rank=rank, world_size=2
+    )
+    agreement = Agreement(timeout=HUNG)
+    answers = [agreement.ask(rank == 1 and i == 2) for i in range(4)]
+    last = agreement.settle()
+    Path(folder, f'{rank}').write_text(f'{answers} {last}')
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_processes_learn_at_the_same_step(tmp_path):
+    children = []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            code = 1
+            try:
+                agree(rank, tmp_path / 'address', tmp_path)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    for child in children:
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+    expected = '[False, False, False, True] False'
+    assert (tmp_path / '0').read_text() == expected
+    assert (tmp_path / '1').read_text() == expected
+
+
+def test_one_process_knows_at_once():
+    agreement = Agreement()
+    assert [agreement.ask(wish) for wish in (False, True)] == [False, True]
+    assert agreement.settle() is False

@@ -37,6 +37,7 @@ OPTIONS = [
     'train_dataloader.batch_size=4',
     'default_hooks.checkpoint.interval=1',
     'default_hooks.checkpoint.max_keep_ckpts=3',
+    'default_hooks.checkpoint.save_optimizer=True',
     # A checkpoint every third batch, too.
     'default_hooks.timed_checkpoint.minutes=0',
     'default_hooks.timed_checkpoint.interval=3',

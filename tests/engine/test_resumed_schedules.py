@@ -17,7 +17,7 @@ from mmmotionmae.engine.resuming.position import (
     move,
     start_of_accumulation,
 )
-from mmmotionmae.utils.errors import CheckpointError, UsageError
+from mmmotionmae.utils.errors import UsageError
 
 # 32 videos, 4 batches of 8 an epoch.
 BATCH = 'train_dataloader.batch_size=8'
@@ -141,13 +141,17 @@ def test_learning_rate_of_the_checkpoint_or_of_the_config(go):
     assert {group['weight_decay'] for group in groups} == {0.1, 0}
 
 
-@pytest.mark.parametrize('by_name', [False, True])
-def test_checkpoint_without_the_optimiser(go, by_name):
+def test_checkpoint_without_the_optimiser(go):
+    """It starts afresh, but not its warm-up."""
     option = 'default_hooks.checkpoint.save_optimizer=False'
-    go('run', epochs=1, options=[*schedule(3), option])
-    flags = ['--resume'] + (['run/epoch_1.pth'] if by_name else [])
-    with pytest.raises(CheckpointError, match='no state of the optimiser'):
-        go('run', *flags, epochs=3, options=schedule(3))
+    go('run', epochs=2, options=[*schedule(3), option])
+    runner, rates = go('run', '--resume', epochs=3, options=schedule(3))
+    expected = [cosine(step, 3) for step in range(8, 12)]
+    assert rates.lrs == pytest.approx(expected, rel=1e-6)
+    (line,) = rates.lines('holds no state of the optimiser')
+    assert 'at iteration 8 of its schedule' in line
+    states = runner.optim_wrapper.optimizer.state.values()
+    assert {int(state['step']) for state in states} == {4}
 
 
 def test_checkpoint_without_the_schedule(go):
@@ -250,7 +254,7 @@ def test_interrupted_validation_is_done(train):
     assert run('run', '--resume') == whole
 
 
-def test_best_alone_is_a_run_but_none_to_go_on_with(train):
+def test_best_checkpoint_alone_is_a_run(train):
     options = [
         'train_cfg.val_interval=1',
         'default_hooks.checkpoint.interval=-1',
@@ -261,8 +265,10 @@ def test_best_alone_is_a_run_but_none_to_go_on_with(train):
     assert not Path('run/last_checkpoint').exists()
     with pytest.raises(UsageError, match='holds the checkpoints'):
         train(FINETUNE, 'run', epochs=1)
-    with pytest.raises(CheckpointError, match='no state of the optimiser'):
-        train(FINETUNE, 'run', '--resume', epochs=2)
+    rates = Rates()
+    train(FINETUNE, 'run', '--resume', epochs=2, hooks=[rates])
+    assert len(rates.lrs) == 4  # the second epoch alone
+    assert rates.lines('holds no state of the optimiser')
 
 
 def test_copied_run_goes_on_with_its_own_checkpoint(go):

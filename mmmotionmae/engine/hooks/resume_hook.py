@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ...utils.errors import CheckpointError, UsageError
+from ...utils.errors import UsageError
 from ...utils.run_folder import sweep
 from ..loops.resumable_train_loops import ResumableEpochLoop, ResumableIterLoop
 from ..resuming import schedules as scheduling
@@ -39,14 +39,14 @@ class ResumeHook(Hook):
     * with another batch, or number of processes, the run goes on at the same
       place in its data;
     * gradients that were pending are computed again;
-    * a checkpoint without the state of the optimiser is refused, and one in
-      mid-epoch, if the loop cannot go on from there.
+    * an optimiser whose state is not in the checkpoint starts afresh, with a
+      warning;
+    * a checkpoint in mid-epoch is refused if the loop cannot go on there.
 
     It also removes files that a killed process has left half written.
 
     Raises:
-        CheckpointError: Not here, but if the checkpoint is of no use.
-        UsageError: Not here, but if the loop is.
+        UsageError: Not here, but if the loop cannot go on.
     """
 
     priority = 'HIGHEST'
@@ -65,13 +65,7 @@ class ResumeHook(Hook):
         """Keep what MMEngine does not hand on."""
         if not getattr(runner, '_resume', False):
             return
-        if type(runner) is Runner:
-            if 'optimizer' not in checkpoint:
-                raise CheckpointError(
-                    'The checkpoint holds no state of the optimiser, so no '
-                    'run can go on from it. Start one from its weights: '
-                    'load_from=... instead of --resume.'
-                )
+        if isinstance(runner, Runner):
             self._config_values = {
                 name: scheduling.base_values(wrapper)
                 for name, wrapper in scheduling.wrappers_of(runner).items()
@@ -79,16 +73,25 @@ class ResumeHook(Hook):
             self._checkpoint = dict(
                 meta=checkpoint['meta'],
                 schedules=checkpoint.get('param_schedulers'),
+                optimizer='optimizer' in checkpoint,
             )
 
     def before_train(self, runner: Runner) -> None:
         """Find the place to go on at."""
         if self._checkpoint is None:
-            if runner.cfg.get('resume') and type(runner) is Runner:
+            if runner.cfg.get('resume') and isinstance(runner, Runner):
                 _say_learning_rate(runner)
             return
         checkpoint, self._checkpoint = self._checkpoint, None
         moved = self._place_in_data(runner, checkpoint['meta'])
+        if not checkpoint['optimizer']:
+            moved = True
+            runner.logger.warning(
+                'The checkpoint holds no state of the optimiser '
+                '(save_optimizer=False): it starts afresh, at iteration '
+                f'{runner.iter} of its schedule, and the weights will be '
+                'others than without interruption.'
+            )
         forced = runner.cfg.get('resume_optimizer') == 'config'
         for name, wrapper in scheduling.wrappers_of(runner).items():
             self._settle_values(runner, wrapper, name, forced)

@@ -97,8 +97,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def __init__(
         self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any
     ) -> None:
-        # One that is built already stays as it is.
-        loader: DataLoader = runner.build_dataloader(
+        # One that is built comes back as it is.
+        loader = runner.build_dataloader(
             dataloader,
             seed=runner.seed,
             diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from mmengine.runner import Runner
 
-VALIDATED = 'validated_iter'
+VALIDATED = 'iter_of_validation'
 """In the message hub: the iteration after which the last validation was."""
 
 
 class Pace(NamedTuple):
-    """Pace of a run through its data.
+    """Batches of an epoch and videos of a batch.
 
     Attributes:
         batches: Of an epoch, on each process.

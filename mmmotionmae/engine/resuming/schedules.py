@@ -98,7 +98,7 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _fixed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that make a schedule, without where it is."""
+    """Settings of a schedule, without where it is."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in state.items()
