@@ -89,7 +89,7 @@ train_dataloader = dict(
 )
 
 max_epochs = 400
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(

@@ -95,7 +95,7 @@ test_evaluator = dict(type='AccMetric')
 test_cfg = dict(type='TestLoop')
 
 max_epochs = 12
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='LearningRateDecayOptimizerConstructor',

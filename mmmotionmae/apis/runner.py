@@ -70,7 +70,8 @@ def build_runner(cfg: Config) -> Runner:
             f'A seed (--seed, randomness.seed) is from 0 to {MAX_SEED}; it is '
             f'{seed}.'
         )
-    _check_work_dir(cfg.work_dir)
+    if cfg.get('work_dir') is not None:
+        _check_work_dir(cfg.work_dir)
     if cfg.get('model', {}).get('_scope_') == 'mmdet':
         _check_detection()
     if 'runner_type' in cfg:

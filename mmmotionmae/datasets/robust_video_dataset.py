@@ -313,8 +313,9 @@ class RobustVideoDataset(PatientDataset):
             if failure is None:  # else reported when its own turn comes
                 sample['data_samples'].set_metainfo(dict(left_out=True))
                 return sample
+        others = f', nor can any of the {len(steps)} videos after it'
         raise TooManyBadVideosError(
-            f'{self._last_failure}, nor can any of the {len(steps)} videos '
-            'after it, so there is nothing to evaluate. Is data_prefix the '
+            f'{self._last_failure}{others if steps else ", the only one"}, so '
+            'there is nothing to evaluate. Is data_prefix the '
             f'folder to which the paths in {self.ann_file!r} are relative?'
         )

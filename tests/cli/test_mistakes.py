@@ -128,7 +128,9 @@ def test_heads_that_do_not_divide_the_width(cfg):
 
 def test_values_that_a_module_of_ours_refuses():
     line = line_of(TRANSFORMS, dict(type='TubeMasking', mask_ratio=2))
-    assert line == 'TubeMasking: mask_ratio must be between 0 and 1, not 2.'
+    assert line == 'mask_ratio must be between 0 and 1, not 2.'
+    line = line_of(TRANSFORMS, dict(type='LoadSequence', size=8, side='top'))
+    assert line.startswith("LoadSequence: side must be 'short' or 'long', not")
     line = line_of(MODELS, dict(type='AttentiveProbeHead'))
     assert line.startswith('AttentiveProbeHead: ') and "'num_classes'" in line
 

@@ -22,9 +22,14 @@ NAME = 'vit-{}-p16_{}-k400-pre_8xb8-16x4x1-20e-adamw_ava-kinetics-rgb'
 STOCK = Path(mmaction.__file__).parent / '.mim/configs/detection/videomae'
 SIZES = ('base', 'large')
 # What every config here has, whatever it trains.
-RUNTIME = {'custom_imports', 'randomness'}
+RUNTIME = {'custom_imports', 'randomness', 'resume_optimizer'}
 HOOKS = {
     'runtime_info': 'DeferredRuntimeInfoHook',
+    'check_finite': 'CheckFiniteHook',
+    'average_logs': 'AverageLogsHook',
+    'timed_checkpoint': 'TimedCheckpointHook',
+    'preemption': 'PreemptionHook',
+    'resume': 'ResumeHook',
     'seed': 'SeedIterHook',
     'bad_videos': 'BadVideosHook',
     'export_backbone': 'ExportBackboneHook',
@@ -50,6 +55,10 @@ def test_every_setting_is_mmaction2s(size):
     hooks = {name: ours['default_hooks'].pop(name)['type'] for name in HOOKS}
     assert hooks == HOOKS
     stock['default_hooks'].pop('runtime_info')
+    # It can be interrupted anywhere, and does not wait for ever.
+    assert ours['train_cfg'].pop('type') == 'ResumableEpochLoop'
+    assert stock['train_cfg'].pop('type') == 'EpochBasedTrainLoop'
+    assert ours['env_cfg']['dist_cfg'].pop('timeout') == 600
     # Off unless it is asked for.
     assert not stock['auto_scale_lr'].pop('enable')
     # Names that MMAction2's file uses on its way.

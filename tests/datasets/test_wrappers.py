@@ -282,5 +282,5 @@ def test_a_part_without_a_single_good_video(lists, tmp_path):
             config(str(tmp_path / 'one.txt'), **test),
         )
     )
-    with pytest.raises(TooManyBadVideosError, match='nothing after it'):
+    with pytest.raises(TooManyBadVideosError, match='the only one'):
         dataset[SampleIndex(4, 0)]

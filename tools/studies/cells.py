@@ -90,7 +90,10 @@ def _essence(cfg: Config) -> dict[str, Any]:
             return [plain(item) for item in value]
         return value
 
-    return {part: plain(cfg[part]) for part in PARTS if part in cfg}
+    essence = {part: plain(cfg[part]) for part in PARTS if part in cfg}
+    # All loops of epochs train alike.
+    essence.get('train_cfg', {}).pop('type', None)
+    return essence
 
 
 def read_record(cell: Cell, root: Path) -> Record | None:
