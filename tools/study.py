@@ -221,7 +221,8 @@ def _rerun(cells: Sequence[Cell], name: str, root: Path) -> None:
 
 def _compare(first: Record, second: Record) -> str:
     cards: list[dict[str, Any]] = [
-        dict(fingerprint=record['result']) for record in (first, second)
+        dict(fingerprint=dict(result=record['result']))
+        for record in (first, second)
     ]
     return find_differences(*cards)
 

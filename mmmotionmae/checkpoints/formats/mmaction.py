@@ -198,13 +198,14 @@ def _parts(names: Mapping[str, Tensor], prefix: str) -> list[str]:
 
 def _classifier_names(raw: RawCheckpoint) -> dict[str, str]:
     head = {n for n in raw.tensors if n.startswith('cls_head.')}
-    if head != {*_layer(CLASSIFIER[:-1])}:
+    layer = _layer(CLASSIFIER[:-1])
+    if head != {*layer}:
         raise CheckpointError(
             f'{raw.source} has a head that is not one linear layer '
             f'({", ".join(sorted(head)[:4])}); the encoder alone can be read '
             '(--encoder-only).'
         )
-    return {name: name for name in head}
+    return {name: name for name in layer}  # always in this order
 
 
 def _decoder_spec(
