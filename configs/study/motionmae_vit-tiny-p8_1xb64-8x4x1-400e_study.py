@@ -13,34 +13,13 @@ tokens are masked, and targets are normalised over the clip: behind a mask of
 are 2 or 4 apart, so that a video of 32 frames gives clips of 0.5 and 1 s.
 """
 
-_base_ = ['../_base_/default_runtime.py']
+_base_ = ['../demo/motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py']
 
 data_root = '{{$STUDY_DATA:data/study}}'
 cache_dir = '{{$STUDY_CACHE:work_dirs/study/frames}}'
 num_frames, img_size, patch_size, tubelet_size = 8, 32, 8, 2
 
-model = dict(
-    type='MotionMAE',
-    data_preprocessor=dict(type='MotionMAEDataPreprocessor'),
-    backbone=dict(
-        type='MotionMAEViT',
-        img_size=img_size,
-        patch_size=patch_size,
-        num_frames=num_frames,
-        tubelet_size=tubelet_size,
-        embed_dims=96,
-        depth=4,
-        num_heads=4,
-    ),
-    neck=dict(type='MotionMAEDecoder', embed_dims=64, depth=2, num_heads=4),
-    head=dict(
-        type='MotionMAEHead',
-        pixel_weight=1.0,
-        motion_weight=1.0,
-        pixel_norm='clip',
-        motion_norm='clip',
-    ),
-)
+model = dict(backbone=dict(embed_dims=96))
 
 train_pipeline = [
     dict(type='SeedSample'),
@@ -76,12 +55,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=64,
-    num_workers=0,
-    drop_last=True,
-    sampler=dict(type='SeededSampler', shuffle=True),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
-        type='RobustVideoDataset',
         ann_file=f'{data_root}/pretrain.txt',
         data_prefix=dict(video=data_root),
         pipeline=train_pipeline,
@@ -89,23 +63,8 @@ train_dataloader = dict(
 )
 
 max_epochs = 400
-train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(
-        type='AdamW',
-        lr=1e-3,
-        betas=(0.9, 0.95),
-        weight_decay=0.05,
-        fused=True,
-    ),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-        custom_keys={'mask_token': dict(decay_mult=0.0)},
-    ),
-)
+train_cfg = dict(max_epochs=max_epochs)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(
         type='LinearLR',

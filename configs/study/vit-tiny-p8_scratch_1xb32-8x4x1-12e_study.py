@@ -8,36 +8,28 @@ Hardware and time: one CPU core, 300 steps in half a minute.
 Command: STUDY_DATA=DIR python tools/train.py THIS_FILE
 """
 
-_base_ = ['../_base_/default_runtime.py']
+_base_ = ['../demo/vit-tiny-p8_scratch_1xb32-8x1x1-15e_moving-shapes.py']
 
 data_root = '{{$STUDY_DATA:data/study}}'
 cache_dir = '{{$STUDY_CACHE:work_dirs/study/frames}}'
-num_frames, img_size, patch_size, tubelet_size = 8, 32, 8, 2
+num_frames, img_size = 8, 32
 
 model = dict(
-    type='Recognizer3D',
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        format_shape='NCTHW',
-    ),
     backbone=dict(
+        _delete_=True,
         type='VisionTransformer',
         img_size=img_size,
-        patch_size=patch_size,
+        patch_size=8,
         num_frames=num_frames,
-        tubelet_size=tubelet_size,
+        tubelet_size=2,
         embed_dims=96,
         depth=4,
         num_heads=4,
     ),
     cls_head=dict(
-        type='TimeSformerHead',
         num_classes=8,  # the study says how many
         in_channels=96,
         label_smooth_eps=0.1,
-        average_clips='prob',
     ),
 )
 
@@ -68,45 +60,31 @@ test_pipeline = [
     dict(type='PackActionInputs'),
 ]
 train_dataloader = dict(
-    batch_size=32,
-    num_workers=0,
-    drop_last=True,
-    sampler=dict(type='SeededSampler', shuffle=True),
     dataset=dict(
-        type='RobustVideoDataset',
         ann_file=f'{data_root}/train.txt',
         data_prefix=dict(video=data_root),
         pipeline=train_pipeline,
     ),
 )
 test_dataloader = dict(
-    batch_size=64,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='RobustVideoDataset',
         ann_file=f'{data_root}/val.txt',
         data_prefix=dict(video=data_root),
         pipeline=test_pipeline,
-        test_mode=True,
     ),
 )
-test_evaluator = dict(type='AccMetric')
-test_cfg = dict(type='TestLoop')
+val_dataloader = val_evaluator = val_cfg = None
 
 max_epochs = 12
-train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs)
+train_cfg = dict(
+    _delete_=True, type='ResumableEpochLoop', max_epochs=max_epochs
+)
 optim_wrapper = dict(
-    type='OptimWrapper',
     constructor='LearningRateDecayOptimizerConstructor',
-    paramwise_cfg=dict(decay_type='layer_wise', decay_rate=0.75, num_layers=4),
-    optimizer=dict(
-        type='AdamW',
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        weight_decay=0.05,
-        fused=True,
+    paramwise_cfg=dict(
+        _delete_=True, decay_type='layer_wise', decay_rate=0.75, num_layers=4
     ),
+    optimizer=dict(lr=1e-3, betas=(0.9, 0.999)),
 )
 param_scheduler = [
     dict(
@@ -127,7 +105,5 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(
-    checkpoint=dict(interval=max_epochs, save_optimizer=False),
-    logger=dict(interval=20),
+    checkpoint=dict(interval=max_epochs), logger=dict(interval=20)
 )
-auto_scale_lr = dict(base_batch_size=32)

@@ -21,7 +21,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
-from mmmotionmae.engine import CheckFiniteHook, DeferredRuntimeInfoHook
+from mmmotionmae.engine import (
+    CheckFiniteHook,
+    DeferredRuntimeInfoHook,
+    TimedCheckpointHook,
+)
 from mmmotionmae.engine.hooks import check_finite_hook
 from mmmotionmae.engine.not_finite_report import Step, last_steps, name_clips
 from mmmotionmae.utils.errors import MMMotionMAEError, NotFiniteError
@@ -345,6 +349,38 @@ def test_whoever_saves_a_checkpoint_is_stopped():
 
     stopped(build(Poison('gradient', 6), CheckFiniteHook(), Saver()))
     assert checkpoints() == ['at_3.pth']
+
+
+def test_the_main_process_saves_alone(monkeypatch):
+    """So while it does it must not wait for others; before that all look."""
+    save, saving, looks = Runner.save_checkpoint, [], []
+
+    def watched(runner, *args, **kwargs):
+        saving.append(runner.iter + 1)
+        save(runner, *args, **kwargs)
+        saving.pop()
+
+    def gather(finding):
+        looks.append(bool(saving))
+        return [finding]
+
+    class Saver(Hook):
+        def after_train_iter(self, runner, batch_idx, **kwargs):
+            if runner.iter + 1 == 4:
+                runner.save_checkpoint(runner.work_dir, 'own.pth')
+
+    class Look(Hook):
+        def before_interim_checkpoint(self, runner):
+            looks.append(f'interim {runner.iter + 1}')
+
+    monkeypatch.setattr(Runner, 'save_checkpoint', watched)
+    monkeypatch.setattr(check_finite_hook, 'all_gather_object', gather)
+    timed = TimedCheckpointHook(minutes=0, interval=7)
+    build(CheckFiniteHook(), Saver(), timed, Look(), epochs=1).train()
+    assert 'own.pth' in checkpoints() and looks.count('interim 7') == 1
+    # Just before that one, and never while one is written.
+    assert looks[looks.index('interim 7') - 1] is False
+    assert True not in looks
 
 
 def test_states_of_the_optimiser_are_looked_at():

@@ -120,9 +120,21 @@ class CheckFiniteHook(Hook):
         """Look, before a best checkpoint."""
         self._look(runner, weights=True)
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Look, unless that is done; all processes have to be here."""
+    def before_interim_checkpoint(self, runner: Runner) -> None:
+        """Look, before a checkpoint between the regular ones."""
         self._look(runner, weights=True)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look, unless that is done: in this process.
+
+        ``Runner.save_checkpoint`` is the main process's alone.
+
+        Raises:
+            NotFiniteError: See above.
+        """
+        finding = self._find(runner, weights=True)
+        if finding is not None:
+            self._stop(runner, [finding])
         self._has_checkpoint = True
 
     def after_train(self, runner: Runner) -> None:
@@ -155,15 +167,25 @@ class CheckFiniteHook(Hook):
         weights = weights and self._looked_at != last
         if not (weights or self._num_new):
             return
-        finding = self._look_at_scalars(runner) if self._num_new else None
-        if weights and finding is None:
-            finding = self._look_at_weights(runner)
+        findings = all_gather_object(self._find(runner, weights))
         self._num_new = 0
         if weights:
             self._looked_at = last
-        findings = all_gather_object(finding)
         if any(findings):
             self._stop(runner, findings)
+
+    def _find(self, runner: Runner, weights: bool) -> Finding | None:
+        """Look at what is new, in this process."""
+        if not self._steps:
+            return None
+        finding = self._look_at_scalars(runner) if self._num_new else None
+        if (
+            finding is None
+            and weights
+            and self._looked_at != self._steps[-1].iteration
+        ):
+            finding = self._look_at_weights(runner)
+        return finding
 
     def _look_at_scalars(self, runner: Runner) -> Finding | None:
         """Find the first iteration that went wrong in this process."""

@@ -29,6 +29,7 @@ def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
     Returns:
         The file.
     """
+    runner.call_hook('before_interim_checkpoint')
     work_dir = Path(runner.work_dir)
     hub, name = runner.message_hub, NAME.format(iteration)
     earlier = [n for n in hub.get_info(_INFO, []) if n != name]
