@@ -318,7 +318,8 @@ def clusters(videos: Videos, pattern: str) -> list[str]:
                 f'The expression {pattern!r} for clusters finds none in '
                 f'{path!r}; it needs a group that fits every path.'
             )
-        names.append('_'.join(match.groups()))
+        # No spaces: records part them so.
+        names.append('_'.join(match.groups()).replace(' ', '_'))
     return names
 
 

@@ -70,7 +70,8 @@ def collect(records: Mapping[str, Record], kind: str) -> Outcomes:
 
 def _items(result: Mapping[str, Any]) -> tuple[list[float], list[str]]:
     if 'hits' in result:
-        return [float(hit) for hit in result['hits']], result['clusters']
+        clusters = result['clusters'].split(' ')
+        return [float(hit) for hit in result['hits']], clusters
     objects = result['objects']
     names = sorted(objects)
     return (

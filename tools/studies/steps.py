@@ -175,8 +175,8 @@ def _answers(
     return dict(
         top1=sum(hits) / len(hits),
         hits=''.join(map(str, hits)),
-        labels=[label for _, label in videos],
-        clusters=clusters(videos, cell.settings['cluster']),
+        labels=' '.join(str(label) for _, label in videos),
+        clusters=' '.join(clusters(videos, cell.settings['cluster'])),
     )
 
 

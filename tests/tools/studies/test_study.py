@@ -271,7 +271,8 @@ def test_every_kind_of_cell(shapes, tmp_path, monkeypatch):
         } <= results[wanted[1]][mask].keys()
     for name in (*wanted[2:4], *wanted[5:]):
         result = results[name]
-        assert len(result['hits']) == len(result['labels']) == 8
+        assert len(result['hits']) == len(result['labels'].split()) == 8
+        assert len(result['clusters'].split()) == 8
         assert result['top1'] == result['hits'].count('1') / 8
     assert 0 < results[wanted[4]]['metrics']['J&F-Mean'] < 1
     # Once more, in another folder: the same, down to the last bit.
@@ -293,7 +294,7 @@ def records_of(hits):
             name=name,
             kind='finetune',
             seconds=60.0,
-            result=dict(hits=row, clusters=list('aabb')),
+            result=dict(hits=row, clusters='a a b b'),
         )
     return records
 
