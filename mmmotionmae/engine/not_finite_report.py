@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.runner import Runner, find_latest_checkpoint
-
 from ..utils.files import write_json
 
 # What may say which clip a sample is.
@@ -92,15 +90,6 @@ def last_steps(steps: Sequence[Step], end: int, count: int) -> list[Step]:
             break
         found.append(step)
     return found[::-1]
-
-
-def find_last_checkpoint(runner: Runner) -> str | None:
-    """The last checkpoint in the work dir, wherever this has been moved to."""
-    found = find_latest_checkpoint(runner.work_dir)
-    if found is None:
-        return None
-    inside = Path(runner.work_dir) / Path(found).name
-    return str(inside if inside.exists() else found)
 
 
 def write_report(

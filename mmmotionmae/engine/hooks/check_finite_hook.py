@@ -14,12 +14,12 @@ from mmengine.runner import Runner
 from ...utils.errors import NotFiniteError
 from ...utils.finite import find_not_finite
 from ...utils.provenance import unwrap
+from ...utils.run_folder import last_checkpoint
 from ..not_finite_report import (
     FILENAME,
     Finding,
     Step,
     explain,
-    find_last_checkpoint,
     last_steps,
     name_clips,
     write_report,
@@ -250,8 +250,10 @@ class CheckFiniteHook(Hook):
         """Write the report and raise the error, in all processes."""
         first = min((f for f in findings if f), key=lambda f: f.iteration)
         path = Path(runner.work_dir) / FILENAME.format(first.iteration)
-        last = find_last_checkpoint(runner) if self._has_checkpoint else None
-        if is_main_process():
+        last = None
+        if is_main_process():  # which alone knows, and tells
+            if self._has_checkpoint:
+                last = last_checkpoint(Path(runner.work_dir))
             write_report(path, findings, last)
         raise NotFiniteError(explain(first, path, last, _advise(runner)))
 
