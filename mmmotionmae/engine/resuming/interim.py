@@ -7,12 +7,12 @@ from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from ...utils.files import by_number
 from ...utils.run_folder import last_checkpoint, note_last_checkpoint
 from .schedules import wrappers_of
 
 NAME = 'interim_iter_{}.pth'
 KEPT = 2
-_INFO = 'interim_checkpoints'  # in the message hub, and so in checkpoints
 
 
 def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
@@ -30,10 +30,7 @@ def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
         The file.
     """
     runner.call_hook('before_interim_checkpoint')
-    work_dir = Path(runner.work_dir)
-    hub, name = runner.message_hub, NAME.format(iteration)
-    earlier = [n for n in hub.get_info(_INFO, []) if n != name]
-    hub.update_info(_INFO, [*earlier[1 - KEPT :], name])
+    work_dir, name = Path(runner.work_dir), NAME.format(iteration)
     runner.save_checkpoint(
         runner.work_dir,
         name,
@@ -44,22 +41,34 @@ def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
     )
     if is_main_process():
         note_last_checkpoint(work_dir, str(work_dir / name))
-        for old in earlier[: 1 - KEPT]:
-            (work_dir / old).unlink(missing_ok=True)
+        others = [
+            path for path in _interim_files(work_dir) if path.name != name
+        ]
+        for path in others[: 1 - KEPT]:
+            path.unlink(missing_ok=True)
     return work_dir / name
 
 
 def remove_interim(runner: Runner) -> None:
     """Remove these checkpoints at the end of a run, if it has a later one."""
-    work_dir, names = Path(runner.work_dir), runner.message_hub.get_info(_INFO)
-    if not names or not is_main_process():
+    work_dir = Path(runner.work_dir)
+    if not is_main_process():
         return
-    last = last_checkpoint(work_dir)
-    if last is None or Path(last).name in names:
+    last, files = last_checkpoint(work_dir), _interim_files(work_dir)
+    if last is None or Path(last).name in {path.name for path in files}:
         return
-    for name in names:
-        (work_dir / name).unlink(missing_ok=True)
-    runner.message_hub.update_info(_INFO, [])
+    for path in files:
+        path.unlink(missing_ok=True)
+
+
+def _interim_files(work_dir: Path) -> list[Path]:
+    """These checkpoints, of the earliest iteration first.
+
+    As they are in the folder: a run that was killed may not know of its last.
+    """
+    return sorted(
+        work_dir.glob(NAME.format('*')), key=lambda path: by_number(path.name)
+    )
 
 
 def is_between_steps(runner: Runner) -> bool:
