@@ -90,6 +90,7 @@ NOTING = 'train_dataloader.dataset.type=NotingDataset'
 @pytest.mark.parametrize('loop', OPTIONS)
 def test_signals_cost_no_step_and_no_video(train, loaded, loop):
     """At any step, also the last of an epoch, and the first after it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever was before
     epochs = 3 if loop == 'epochs' else 0
     options = [*OPTIONS[loop], NOTING]
     reference = Recorder()
@@ -473,6 +474,16 @@ def test_loaders_end_with_their_parent(tmp_path, stuck):
 
 
 # ------------------------------------------------------ checkpoints by minutes
+
+
+def test_signals_of_a_run_that_an_error_ended():
+    """Its watch was never stopped: the next one gives them back for both."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever was before
+    left, watch = (SignalWatch(['SIGTERM'], 5) for _ in range(2))
+    left.start()
+    watch.start()
+    watch.stop()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_checkpoints_by_minutes(train):

@@ -47,9 +47,14 @@ class SignalWatch:
 
     def start(self) -> None:
         """Take the signals over; not possible beside the main thread."""
-        if threading.current_thread() is threading.main_thread():
-            for number in self.numbers:
-                self._before[number] = signal.signal(number, self._note)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in self.numbers:
+            before = signal.signal(number, self._note)
+            owner = getattr(before, '__self__', None)
+            if isinstance(owner, SignalWatch):  # of a run that an error ended
+                before = owner._before.get(number)
+            self._before[number] = before
 
     def stop(self) -> None:
         """Give them back."""
