@@ -30,6 +30,7 @@ from studies.cells import (  # noqa: E402
     write_records,
 )
 from studies.plan import Plan  # noqa: E402
+from studies.plots import draw_plots  # noqa: E402
 from studies.running import run_cells  # noqa: E402
 
 from mmmotionmae.apis.runner import load_config  # noqa: E402
@@ -195,7 +196,7 @@ def _report(
         reports.update_page(page, report.tables())
     else:
         reports.write_page(page, report.tables())
-    report.plots(folder)
+    draw_plots(report, folder)
     print(f'{len(records)} records; report in {page}')
 
 

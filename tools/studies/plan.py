@@ -30,6 +30,7 @@ from mmengine.config import Config
 from mmmotionmae.apis.runner import load_config
 from mmmotionmae.datasets.annotation import read_video_list
 from mmmotionmae.utils.errors import UsageError
+from mmmotionmae.utils.files import complete_file
 
 from .cells import Cell
 
@@ -268,8 +269,8 @@ class Plan:
         path = self.root / 'lists' / f'{name}.txt'
         text = as_text(videos)
         if not path.is_file() or path.read_text() != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            with complete_file(path) as temporary:
+                temporary.write_text(text)
         return path
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Tables and plots of a study, from its records alone."""
+"""Tables of a study, from its records alone."""
 
 import re
 from collections import defaultdict
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from mmengine.config import Config
 
@@ -16,9 +15,6 @@ from mmmotionmae.utils.files import complete_file
 
 from .cells import Record
 from .statistics import Estimate, Values, bootstrap
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402
 
 BLOCK = re.compile(
     r'(<!-- table: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- end -->)', re.S
@@ -106,13 +102,14 @@ class Report:
         tables['cells'] = self._cells()
         return tables
 
-    def _tasks(self, kind: str) -> list[str]:
+    def tasks(self, kind: str) -> list[str]:
+        """The tasks that there are results of, in the order of the plan."""
         order = [*self.cfg.tasks, *self.cfg.get('segmentation', {})]
         present = {task for _, _, task in self.kinds[kind]}
         return [task for task in order if task in present]
 
     def _means(self, kind: str, arms: Sequence[str]) -> str:
-        tasks = self._tasks(kind)
+        tasks = self.tasks(kind)
         rows = []
         for domain in ('none', *self.cfg.domains):
             for arm in arms:
@@ -227,7 +224,7 @@ class Report:
                     for key in ('r2_pixel', 'r2_motion')
                 ]
                 for kind in self.kinds:
-                    for task in self._tasks(kind):
+                    for task in self.tasks(kind):
                         outcome = self.kinds[kind].get((domain, arm, task))
                         row.append(
                             f'{outcome.values[0].mean():.1f}'
@@ -239,7 +236,7 @@ class Report:
         head = [
             f'{kind} {task}'
             for kind in self.kinds
-            for task in self._tasks(kind)
+            for task in self.tasks(kind)
         ]
         return markdown(
             ['pre-trained on', 'arm', 'R² pixel', 'R² motion', *head], rows
@@ -261,92 +258,6 @@ class Report:
         return markdown(
             ['cell', 'number', 'median seconds', 'core-hours in all'], rows
         )
-
-    def plots(self, folder: Path) -> None:
-        """Draw the curves of pre-training and the results of all arms."""
-        _save(self._plot_curves(), folder / 'curves.png')
-        _save(self._plot_results(), folder / 'results.png')
-
-    def _plot_curves(self) -> plt.Figure:
-        keys = {'r2_pixel': 'R² of pixels', 'r2_motion': 'R² of motion'}
-        figure, axes = plt.subplots(
-            1, len(keys), figsize=(9, 3.2), layout='constrained'
-        )
-        colors = _colors(self.cfg.arms)
-        for axis, (key, title) in zip(axes, keys.items(), strict=True):
-            labelled = set()
-            for name, record in sorted(self.records.items()):
-                kind, *rest = name.split('/')
-                if kind != 'pretrain' or rest[1] not in colors:
-                    continue
-                rows = [r for r in record['result']['curve'] if key in r]
-                if rows:
-                    axis.plot(
-                        [row['step'] for row in rows],
-                        [row[key] for row in rows],
-                        color=colors[rest[1]],
-                        linewidth=1,
-                        label=None if rest[1] in labelled else rest[1],
-                    )
-                    labelled.add(rest[1])
-            axis.axhline(0, color='0.7', linewidth=0.8)
-            axis.set(title=f'{title}, masked tokens', xlabel='step')
-            if labelled:
-                axis.legend(fontsize=7, frameon=False)
-        return figure
-
-    def _plot_results(self) -> plt.Figure:
-        panels = [
-            (kind, task) for kind in self.kinds for task in self._tasks(kind)
-        ]
-        colors = _colors(self.cfg.arms)
-        figure, axes = plt.subplots(
-            1,
-            max(1, len(panels)),
-            figsize=(1 + 2.4 * len(panels), 3.2),
-            layout='constrained',
-            squeeze=False,
-        )
-        for axis, (kind, task) in zip(axes[0], panels, strict=False):
-            rows = [
-                (arm, outcome)
-                for (_, arm, name), outcome in self.kinds[kind].items()
-                if name == task and arm in colors
-            ]
-            rows.sort(key=lambda row: list(colors).index(row[0]))
-            for place, (arm, outcome) in enumerate(rows):
-                seeds = outcome.values.mean(2).ravel()
-                axis.plot(
-                    np.full(len(seeds), place),
-                    seeds,
-                    'o',
-                    color=colors[arm],
-                    markersize=3,
-                    alpha=0.6,
-                )
-                axis.plot(place, seeds.mean(), '_', color='k', markersize=16)
-            axis.set(
-                title=f'{kind}: {task}',
-                xticks=range(len(rows)),
-                ylabel='J&F' if kind == 'vos' else 'top-1 (%)',
-            )
-            axis.set_xticklabels(
-                [arm for arm, _ in rows], rotation=45, ha='right', fontsize=7
-            )
-        return figure
-
-
-def _colors(arms: Mapping[str, object]) -> dict[str, str]:
-    return {
-        arm: '0.6' if options is None else f'C{number}'
-        for number, (arm, options) in enumerate(arms.items())
-    }
-
-
-def _save(figure: plt.Figure, path: Path) -> None:
-    with complete_file(path) as temporary:
-        figure.savefig(temporary, format='png', dpi=110, metadata={})
-    plt.close(figure)
 
 
 def _interval(estimate: Estimate, signed: bool = False) -> str:
