@@ -36,6 +36,9 @@ from .cells import Cell
 
 Videos = list[tuple[str, int]]
 
+# Under which reconstructions are measured; the first is that of training.
+MASKS = ('TubeMasking', 'RandomMasking')
+
 
 class Plan:
     """The cells of a study.
@@ -155,7 +158,7 @@ class Plan:
             parent,
             dict(
                 num_videos=self.cfg.get('reconstruct_videos', 512),
-                masks=['TubeMasking', 'RandomMasking'],
+                masks=[*MASKS],
             ),
         )
 

@@ -14,6 +14,7 @@ from mmmotionmae.utils.errors import UsageError
 from mmmotionmae.utils.files import complete_file
 
 from .cells import Record
+from .plan import MASKS
 from .statistics import Estimate, Values, bootstrap
 
 BLOCK = re.compile(
@@ -217,8 +218,8 @@ class Report:
                 row = [domain, arm]
                 record = self.records.get(f'reconstruct/{domain}/{arm}/seed0')
                 result: dict[str, float] = {}
-                if record:  # of all kinds of masks, the first
-                    result = next(iter(record['result'].values()))
+                if record:
+                    result = record['result'][MASKS[0]]
                 row += [
                     f'{result[key]:.3f}' if key in result else '–'
                     for key in ('r2_pixel', 'r2_motion')

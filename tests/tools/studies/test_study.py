@@ -323,6 +323,21 @@ def test_tables(lists):
     )
 
 
+def test_factors_show_the_masks_of_training(lists, tmp_path):
+    """Whatever their order; records on disk have one of their own."""
+    shares = dict(
+        TubeMasking=dict(r2_pixel=0.25, r2_motion=0.5),
+        RandomMasking=dict(r2_pixel=0.125, r2_motion=0.75),
+    )
+    name = 'reconstruct/g/motionmae/seed0'
+    record = dict(name=name, kind='reconstruct', seconds=1.0, result=shares)
+    files.write_records(tmp_path / 'records.jsonl', [record])
+    read = files.read_records(tmp_path / 'records.jsonl')
+    for records in (read, {name: record}):
+        tables = reports.Report(a_plan(lists).cfg, records).tables()
+        assert '| g | motionmae | 0.250 | 0.500 |' in tables['factors']
+
+
 def test_incomplete_pretrainings_are_left_out():
     outcomes = reports.collect(
         records_of(
