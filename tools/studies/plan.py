@@ -8,13 +8,15 @@ A plan is a config file, such as tools/studies/plans/small.py:
   data root, and optional ``steps``;
 * ``tasks``: labelled data. Each has ``train`` and ``test`` lists,
   ``cluster`` (a regular expression; videos with the same
-  groups depend on each other), optionally ``fraction`` of the labels,
+  groups depend on each other), optionally ``fraction`` of the labels (drawn
+  anew for each of ``finetune_seeds`` and, for the linear probe, ``draws``),
   ``finetune_seeds`` of its own, and ``leave_one_cluster_out``: the linear
   probe is tested on each cluster after training on all others of both lists;
+  ``classes``, their names, for a table of each class;
 * ``segmentation``: DAVIS folders, by name, relative to the data root;
-* ``arms``: changes of the pre-training config, by name; None is no
-  pre-training;
-* ``factors``: likewise, for one seed;
+* ``arms``: changes of the pre-training config, by name, ``steps`` among
+  them; None is no pre-training;
+* ``factors``: likewise, for one seed, on the first domain;
 * ``pretrain_seeds``, ``finetune_seeds``, ``factor_seeds``;
 * ``pretrain_steps``, ``finetune_steps``.
 """
@@ -63,16 +65,21 @@ class Plan:
     def cells(self) -> list[Cell]:
         """All cells, each after its parent."""
         cells: list[Cell] = []
-        for seeds, arms in (
-            (self.cfg.pretrain_seeds, self.cfg.arms),
-            (self.cfg.get('factor_seeds', (0,)), self.cfg.get('factors', {})),
+        cfg, domains = self.cfg, [*self.cfg.domains]
+        for arms, seeds, where in (
+            (cfg.arms, cfg.pretrain_seeds, domains),
+            (
+                cfg.get('factors', {}),
+                cfg.get('factor_seeds', (0,)),
+                domains[:1],
+            ),
         ):
             for seed in seeds:
-                for domain in self.cfg.domains:
+                for domain in where:
                     for arm, options in arms.items():
                         cells += self._arm(domain, arm, options, seed)
         for task in self.cfg.tasks:
-            cells.append(self._baseline(task))
+            cells += self._baselines(task)
         unique = {cell.name: cell for cell in cells}
         return list(unique.values())
 
@@ -90,7 +97,7 @@ class Plan:
         for task, spec in self.cfg.tasks.items():
             if domain in spec.get('domains', self.cfg.domains):
                 cfg = self._finetune_config(task, spec)
-                yield self._probe(where, task, cfg, parent, seed)
+                yield from self._probes(where, task, cfg, parent, seed)
                 for number in spec.get(
                     'finetune_seeds', self.cfg.finetune_seeds
                 ):
@@ -119,9 +126,10 @@ class Plan:
     ) -> Cell:
         spec = self.cfg.domains[domain]
         videos = [v for name in spec.lists for v in self.read(name)]
-        cfg = self._config('pretrain')
-        cfg.merge_from_dict(dict(options))
+        cfg, changes = self._config('pretrain'), dict(options)
         steps = spec.get('steps', self.cfg.pretrain_steps)
+        steps = changes.pop('steps', steps)
+        cfg.merge_from_dict(changes)
         set_steps(cfg, steps, len(videos), checkpoints=8)
         cfg.train_dataloader.dataset.ann_file = str(
             self.write(f'pretrain_{domain}', videos)
@@ -177,11 +185,20 @@ class Plan:
         set_steps(cfg, self.cfg.finetune_steps, len(train), checkpoints=1)
         return cfg
 
-    def _task_lists(self, task: str) -> dict[str, str]:
+    def _draw(
+        self, task: str, cfg: Config, number: int
+    ) -> tuple[Config, dict[str, str]]:
+        """A config with a share of the labels, and the text of its lists."""
         spec = self.cfg.tasks[task]
-        return {
-            part: as_text(self.read(spec[part])) for part in ('train', 'test')
-        }
+        train, test = self.read(spec.train), self.read(spec.test)
+        if 'fraction' in spec:
+            train = draw(train, spec.fraction, number)
+            cfg = Config(cfg.to_dict())
+            cfg.train_dataloader.dataset.ann_file = str(
+                self.write(f'{task}_train_{number}', train)
+            )
+            set_steps(cfg, self.cfg.finetune_steps, len(train), 1)
+        return cfg, dict(train=as_text(train), test=as_text(test))
 
     def _finetune(
         self,
@@ -192,15 +209,8 @@ class Plan:
         seed: int,
         number: int,
     ) -> Cell:
-        spec, lists = self.cfg.tasks[task], self._task_lists(task)
-        if 'fraction' in spec:
-            videos = draw(self.read(spec.train), spec.fraction, number)
-            cfg = Config(cfg.to_dict())
-            cfg.train_dataloader.dataset.ann_file = str(
-                self.write(f'{task}_train_{number}', videos)
-            )
-            set_steps(cfg, self.cfg.finetune_steps, len(videos), 1)
-            lists['train'] = as_text(videos)
+        spec = self.cfg.tasks[task]
+        cfg, lists = self._draw(task, cfg, number)
         return Cell(
             f'finetune/{where}/{task}/seed{number}',
             'finetune',
@@ -211,44 +221,34 @@ class Plan:
             dict(cluster=spec.cluster),
         )
 
-    def _probe(
+    def _probes(
         self,
         where: str,
         task: str,
         cfg: Config,
         parent: Cell | None,
         seed: int,
-    ) -> Cell:
+        kind: str = 'linear',
+    ) -> Iterator[Cell]:
+        """A linear classifier, or one for each draw of the labels."""
         spec = self.cfg.tasks[task]
         settings = dict(
             cluster=spec.cluster,
             leave_one_cluster_out=spec.get('leave_one_cluster_out', False),
         )
-        return Cell(
-            f'linear/{where}/{task}',
-            'linear',
-            cfg,
-            seed,
-            self._task_lists(task),
-            parent,
-            settings,
-        )
+        draws = [('', 0)]
+        if 'fraction' in spec:
+            numbers = spec.get('draws', range(3))
+            draws = [(f'/seed{number}', number) for number in numbers]
+        for name, number in draws:
+            drawn, lists = self._draw(task, cfg, number)
+            path = f'{kind}/{where}/{task}{name}'.replace('//', '/')
+            yield Cell(path, kind, drawn, seed, lists, parent, settings)
 
-    def _baseline(self, task: str) -> Cell:
+    def _baselines(self, task: str) -> Iterator[Cell]:
         """Frame differences, for what motion alone can tell."""
-        spec = self.cfg.tasks[task]
-        probe = self._probe(
-            'none', task, self._finetune_config(task, spec), None, 0
-        )
-        return Cell(
-            f'differences/{task}',
-            'differences',
-            probe.cfg,
-            0,
-            probe.lists,
-            None,
-            probe.settings,
-        )
+        cfg = self._finetune_config(task, self.cfg.tasks[task])
+        yield from self._probes('', task, cfg, None, 0, 'differences')
 
     def read(self, name: str) -> Videos:
         """The videos of a list."""

@@ -27,22 +27,25 @@ def _plot_curves(report: Report) -> plt.Figure:
         1, len(keys), figsize=(9, 3.2), layout='constrained'
     )
     colors = _colors(report.cfg.arms)
+    first = next(iter(report.cfg.domains))
     for axis, (key, title) in zip(axes, keys.items(), strict=True):
         labelled = set()
         for name, record in sorted(report.records.items()):
             kind, *rest = name.split('/')
             if kind != 'pretrain' or rest[1] not in colors:
                 continue
+            label = rest[1] if rest[0] == first else f'{rest[1]} ({rest[0]})'
             rows = [r for r in record['result']['curve'] if key in r]
             if rows:
                 axis.plot(
                     [row['step'] for row in rows],
                     [row[key] for row in rows],
                     color=colors[rest[1]],
+                    linestyle='-' if rest[0] == first else ':',
                     linewidth=1,
-                    label=None if rest[1] in labelled else rest[1],
+                    label=None if label in labelled else label,
                 )
-                labelled.add(rest[1])
+                labelled.add(label)
         axis.axhline(0, color='0.7', linewidth=0.8)
         axis.set(title=f'{title}, masked tokens', xlabel='step')
         if labelled:
@@ -55,6 +58,7 @@ def _plot_results(report: Report) -> plt.Figure:
         (kind, task) for kind in report.kinds for task in report.tasks(kind)
     ]
     colors = _colors(report.cfg.arms)
+    domains = ['none', *report.cfg.domains]
     figure, axes = plt.subplots(
         1,
         max(1, len(panels)),
@@ -64,12 +68,12 @@ def _plot_results(report: Report) -> plt.Figure:
     )
     for axis, (kind, task) in zip(axes[0], panels, strict=False):
         rows = [
-            (arm, outcome)
-            for (_, arm, name), outcome in report.kinds[kind].items()
-            if name == task and arm in colors
+            (domain, arm, report.kinds[kind][domain, arm, task])
+            for domain in domains
+            for arm in colors
+            if (domain, arm, task) in report.kinds[kind]
         ]
-        rows.sort(key=lambda row: list(colors).index(row[0]))
-        for place, (arm, outcome) in enumerate(rows):
+        for place, (_, arm, outcome) in enumerate(rows):
             seeds = outcome.values.mean(2).ravel()
             axis.plot(
                 np.full(len(seeds), place),
@@ -85,9 +89,11 @@ def _plot_results(report: Report) -> plt.Figure:
             xticks=range(len(rows)),
             ylabel='J&F' if kind == 'vos' else 'top-1 (%)',
         )
-        axis.set_xticklabels(
-            [arm for arm, _ in rows], rotation=45, ha='right', fontsize=7
-        )
+        labels = [
+            arm if domain in domains[:2] else f'{arm} ({domain})'
+            for domain, arm, _ in rows
+        ]
+        axis.set_xticklabels(labels, rotation=45, ha='right', fontsize=7)
     return figure
 
 

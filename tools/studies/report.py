@@ -28,10 +28,12 @@ class Outcome(NamedTuple):
     Attributes:
         values: (P, R, V): pre-trainings, runs of each, test items.
         clusters: (V, ).
+        labels: (V, ), of videos.
     """
 
     values: Values
     clusters: Sequence[str]
+    labels: Sequence[str] = ()
 
 
 Outcomes = dict[tuple[str, str, str], Outcome]
@@ -56,24 +58,32 @@ def collect(records: Mapping[str, Record], kind: str) -> Outcomes:
     for key, seeds in found.items():
         most = max(len(runs) for runs in seeds.values())
         whole = [runs for runs in seeds.values() if len(runs) == most]
-        values, clusters = [], []
+        values, items = [], ([], [], [])
         for runs in whole:
-            items = [_items(runs[run]['result']) for run in sorted(runs)]
-            values.append([value for value, _ in items])
-            clusters = items[0][1]
-        outcomes[key] = Outcome(100.0 * np.array(values, np.float64), clusters)
+            each = [_items(runs[run]['result']) for run in sorted(runs)]
+            values.append([value for value, *_ in each])
+            items = each[0]
+        outcomes[key] = Outcome(
+            100.0 * np.array(values, np.float64), *items[1:]
+        )
     return outcomes
 
 
-def _items(result: Mapping[str, Any]) -> tuple[list[float], list[str]]:
+def _items(
+    result: Mapping[str, Any],
+) -> tuple[list[float], list[str], list[str]]:
+    """Value, cluster and, of videos, label of each test item."""
     if 'hits' in result:
-        clusters = result['clusters'].split(' ')
-        return [float(hit) for hit in result['hits']], clusters
+        clusters, labels = (
+            result[key].split(' ') for key in ('clusters', 'labels')
+        )
+        return [float(hit) for hit in result['hits']], clusters, labels
     objects = result['objects']
     names = sorted(objects)
     return (
         [sum(objects[name]) / 2 for name in names],
         [name.rpartition('_')[0] for name in names],
+        [],
     )
 
 
@@ -98,6 +108,7 @@ class Report:
             kind: self._means(kind, list(self.cfg.arms)) for kind in self.kinds
         }
         tables['differences'] = self._differences()
+        tables['classes'] = self._classes()
         tables['reconstruction'] = self._reconstruction()
         tables['factors'] = self._factors()
         tables['cells'] = self._cells()
@@ -136,17 +147,15 @@ class Report:
         return markdown(['pre-trained on', 'arm', 'runs', *tasks], rows)
 
     def _baseline(self, task: str) -> str:
-        record = self.records.get(f'differences/{task}')
-        if record is None:
+        found = [
+            _items(record['result'])
+            for name, record in sorted(self.records.items())
+            if name.split('/')[:2] == ['differences', task]
+        ]
+        if not found:
             return '–'
-        values, clusters = _items(record['result'])
-        return _interval(
-            bootstrap(
-                100.0 * np.array(values, np.float64)[None, None],
-                None,
-                clusters,
-            )
-        )
+        values = 100.0 * np.array([[hits for hits, *_ in found]], np.float64)
+        return _interval(bootstrap(values, None, found[0][1]))
 
     def _differences(self) -> str:
         rows = []
@@ -182,6 +191,32 @@ class Report:
                         )
         head = [*self.cfg.tasks, *self.cfg.get('segmentation', {})]
         return markdown(['by', 'pre-trained on', 'difference', *head], rows)
+
+    def _classes(self) -> str:
+        """Accuracy of each class, of tasks whose classes have names."""
+        columns = [
+            (kind, task, number, name)
+            for kind in ('finetune', 'linear')
+            for task in self.tasks(kind)
+            for number, name in enumerate(
+                self.cfg.tasks[task].get('classes', ())
+            )
+        ]
+        rows = []
+        for domain in ('none', *self.cfg.domains):
+            for arm in self.cfg.arms:
+                cells = []
+                for kind, task, number, _ in columns:
+                    outcome = self.kinds[kind].get((domain, arm, task))
+                    value = '–'
+                    if outcome:
+                        inside = np.array(outcome.labels) == str(number)
+                        value = f'{outcome.values[..., inside].mean():.0f}'
+                    cells.append(value)
+                if set(cells) - {'–'}:
+                    rows.append([domain, arm, *cells])
+        head = [f'{kind} {task}: {name}' for kind, task, _, name in columns]
+        return markdown(['pre-trained on', 'arm', *head], rows)
 
     def _reconstruction(self) -> str:
         keys = ('r2_pixel', 'r2_motion', 'r2_motion_moving')

@@ -8,6 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import study as tool
+from mmaction.registry import MODELS
+from mmengine.registry import DefaultScope
 from studies import cells as files
 from studies import report as reports
 from studies import running
@@ -76,6 +78,38 @@ def test_factors_have_seeds_of_their_own(lists):
     assert names == ['pretrain/g/f/seed0']
 
 
+def test_factors_are_of_the_first_domain(lists):
+    domains = dict(g=DOMAIN, h=DOMAIN)
+    cells = by_name(a_plan(lists, domains=domains, factors=dict(f={})))
+    assert 'pretrain/h/motion/seed1' in cells
+    assert 'pretrain/g/f/seed0' in cells
+    assert 'pretrain/h/f/seed0' not in cells
+
+
+def test_steps_of_one_arm(lists):
+    arms = dict(a={}, b=dict(steps=8000))
+    cells = by_name(a_plan(lists, arms=arms))
+    epochs = [
+        cells[f'pretrain/g/{arm}/seed0'].cfg.train_cfg.max_epochs
+        for arm in 'ab'
+    ]
+    assert epochs == [4000, 8000]  # all 20 videos are one batch
+
+
+def test_every_factor_is_a_change_that_can_be_built(lists):
+    factors = load_config('tools/studies/plans/factors.py').factors
+    plan = a_plan(lists, factors=factors, pretrain_steps=4000)
+    cells = by_name(plan)
+    names = ['motionmae', 'videomae', *factors]
+    prints = set()
+    for name in names:
+        cell = cells[f'pretrain/g/{name}/seed0']
+        prints.add(cell.fingerprint())
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            MODELS.build(cell.cfg.model)
+    assert len(prints) == len(names)
+
+
 def test_fingerprints(lists, tmp_path_factory):
     """They change with what results depend on, and with nothing else."""
     cells = by_name(a_plan(lists))
@@ -106,13 +140,15 @@ def test_fingerprints(lists, tmp_path_factory):
     assert differ == {'finetune', 'linear', 'differences'}
 
 
-def test_a_share_of_the_labels(lists):
+@pytest.mark.parametrize(
+    'name', ['finetune/g/motion/seed0/t', 'linear/g/motion/seed0/t']
+)
+def test_a_share_of_the_labels(lists, name):
     plan = a_plan(lists, tasks=dict(t=dict(TASK, fraction=0.5)))
     cells = by_name(plan)
-    texts = [
-        cells[f'finetune/g/motion/seed0/t/seed{seed}'].lists['train']
-        for seed in (0, 1)
-    ]
+    texts = [cells[f'{name}/seed{seed}'].lists['train'] for seed in (0, 1)]
+    again = cells['differences/t/seed1'].lists['train']
+    assert again == texts[1]
     assert texts[0] != texts[1]
     for text in texts:
         labels = [line.split()[1] for line in text.splitlines()]
@@ -294,7 +330,7 @@ def records_of(hits):
             name=name,
             kind='finetune',
             seconds=60.0,
-            result=dict(hits=row, clusters='a a b b'),
+            result=dict(hits=row, clusters='a a b b', labels='0 1 0 1'),
         )
     return records
 
@@ -309,8 +345,10 @@ def test_tables(lists):
         }
     )
     cfg = a_plan(lists).cfg
-    cfg.tasks = dict(hand=TASK)
+    cfg.tasks = dict(hand=dict(TASK, classes=['open', 'close']))
     tables = reports.Report(cfg, records).tables()
+    assert '| none | scratch | 0 | 0 |' in tables['classes']
+    assert '| g | videomae | 50 | 50 |' in tables['classes']
     assert (
         '| g | motionmae | 2 × 1 | 100.0 [100.0, 100.0] |'
         in (tables['finetune'])

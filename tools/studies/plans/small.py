@@ -15,6 +15,14 @@ domains = dict(
         lists=['g1_motion/pretrain_forward_trainepisodes.txt'],
         held_out=['g1_motion/val_hand.txt'],
     ),
+    unlabelled=dict(
+        lists=[
+            'g1_motion/pretrain_forward_trainepisodes.txt',
+            'urfall_unlabelled/all.txt',
+            'uti6/other_unlabelled.txt',
+        ],
+        held_out=['g1_motion/val_hand.txt'],
+    ),
 )
 episode = '(ep[0-9]+)'
 tasks = dict(
@@ -22,11 +30,26 @@ tasks = dict(
         train='g1_motion/train_hand.txt',
         test='g1_motion/val_hand.txt',
         cluster=episode,
+        classes=['closing', 'opening', 'static'],
     ),
     arm=dict(
         train='g1_motion/train_arm.txt',
         test='g1_motion/val_arm.txt',
         cluster=episode,
+        finetune_seeds=(),
+        classes=['left', 'right', 'still'],
+    ),
+    hand10=dict(
+        train='g1_motion/train_hand.txt',
+        test='g1_motion/val_hand.txt',
+        cluster=episode,
+        fraction=0.1,
+    ),
+    arm10=dict(
+        train='g1_motion/train_arm.txt',
+        test='g1_motion/val_arm.txt',
+        cluster=episode,
+        fraction=0.1,
         finetune_seeds=(),
     ),
     weizmann10=dict(
@@ -51,9 +74,6 @@ arms = {
     'videomae': {'model.head.motion_weight': 0.0},
     'motion': {'model.head.pixel_weight': 0.0},
     'motionmae': {},
-}
-factors = {
-    'motionmae-independent': {'model.neck.sharing': 'independent'},
 }
 contrasts = [
     ('videomae', 'scratch'),
