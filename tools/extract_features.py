@@ -3,7 +3,6 @@
 """Encode videos with a frozen encoder, and write the features to a file."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,10 @@ from mmmotionmae.apis.features import Features, extract_features
 from mmmotionmae.apis.features.encoder import DTYPES, VIEWS
 from mmmotionmae.apis.pretrained import load_model
 from mmmotionmae.apis.runner import load_config
-from mmmotionmae.checkpoints import trust_checkpoints
+from mmmotionmae.checkpoints import (
+    refuse_missing_checkpoint,
+    trust_checkpoints,
+)
 from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_load_options,
@@ -227,10 +229,9 @@ def _model_of(args: argparse.Namespace) -> Any:
                 '--trust-checkpoint needs --config; without one a network is '
                 'built from the tensors alone.'
             )
-        if args.model != 'none' and not os.path.exists(args.model):
-            raise UsageError(f'There is no checkpoint {args.model!r}.')
         if args.model == 'none':
             raise UsageError('"none" needs --config.')
+        refuse_missing_checkpoint(args.model)
         return args.model
     trust_checkpoints(args.trust_checkpoint)
     if args.model != 'none':

@@ -20,6 +20,7 @@ from ..checkpoints import (
     Hints,
     build_model,
     read_checkpoint,
+    refuse_missing_checkpoint,
     resize_checkpoint,
 )
 from ..utils.errors import CheckpointError, UsageError
@@ -198,8 +199,7 @@ def _build(
         )
         return module.eval()
     path = os.fspath(weights)
-    if '://' not in path and not osp.exists(path):
-        raise UsageError(f'There is no checkpoint {path!r}.')
+    refuse_missing_checkpoint(path)
     try:
         load_checkpoint(module, path, map_location='cpu', strict=True)
     except RuntimeError as error:

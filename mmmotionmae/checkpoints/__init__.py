@@ -13,6 +13,11 @@ from .mmengine_loading import (
 )
 from .plain_files import load_plain, read_plain_files, tensor_from_array
 from .resizing import resize_checkpoint
+from .shipped import (
+    locate_checkpoint,
+    refuse_missing_checkpoint,
+    shipped_weights,
+)
 from .specs import (
     Checkpoint,
     DecoderSpec,
@@ -39,10 +44,13 @@ __all__ = [
     'install',
     'load_plain',
     'load_strictly',
+    'locate_checkpoint',
     'model_config',
     'read_checkpoint',
     'read_raw',
+    'refuse_missing_checkpoint',
     'resize_checkpoint',
+    'shipped_weights',
     'tensor_from_array',
     'trust_checkpoints',
     'write_checkpoint',

@@ -17,6 +17,7 @@ from ..utils.errors import CheckpointError
 from ..utils.files import complete_file
 from ..utils.run_folder import LAST, last_checkpoint
 from .formats import FORMATS, recognise
+from .shipped import locate_checkpoint
 from .specs import Checkpoint, Hints, RawCheckpoint
 
 # Where the tensors lie in the files of MMEngine, MAE and VideoMAE, DeepSpeed
@@ -112,7 +113,10 @@ def write_safetensors(
         for name, tensor in tensors.items()
     }
     with complete_file(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(plain, str(temporary), {'format': 'pt'} | texts)
+        temporary.chmod(mode)  # the library lets the owner alone read it
 
 
 def _decode(text: str) -> Any:
@@ -130,18 +134,19 @@ def read_raw(path: str | Path) -> RawCheckpoint:
     Args:
         path: A file (.pth, .pt, .bin, .safetensors, ...), its URL, or a
             folder: of Hugging Face (``config.json`` and weights, safetensors
-            first, also in shards), or a work dir (its last checkpoint).
+            first, also in shards), or a work dir (its last checkpoint); or
+            ``mmmotionmae://NAME``, which the package ships.
 
     Raises:
         CheckpointError: If it cannot, or must not, be read.
         FileNotFoundError: If it is not there.
     """
-    text = str(path)
+    text = locate_checkpoint(str(path))
     if '://' in text:
         return _from_content(
             CheckpointLoader.load_checkpoint(text, 'cpu'), text
         )
-    path = Path(path).expanduser()
+    path = Path(text).expanduser()
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():

@@ -16,6 +16,7 @@ from torch import nn
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
 from .files import read_safetensors
+from .shipped import locate_checkpoint
 from .strict import (
     check_finite,
     concerns,
@@ -38,7 +39,8 @@ def load_checkpoints_safely() -> None:
     with a message that offers to switch the protection off. Here every file,
     from whatever source, is loaded with :func:`loading_checkpoint`; one that
     needs more is refused, unless :func:`trust_checkpoints` was called. Beyond
-    MMEngine, .safetensors files can be loaded.
+    MMEngine, .safetensors files can be loaded, and those that the package
+    ships, as ``mmmotionmae://NAME``.
 
     Remove when: MMEngine passes ``weights_only=True`` everywhere.
 
@@ -64,6 +66,7 @@ def load_checkpoints_safely() -> None:
         map_location: Any = None,
         logger: Any = 'current',
     ) -> Any:
+        filename = locate_checkpoint(str(filename))
         if osp.isdir(filename):
             raise CheckpointError(
                 f'{filename} is a folder; a checkpoint file is needed '
@@ -71,19 +74,19 @@ def load_checkpoints_safely() -> None:
                 'of Hugging Face).'
             )
         try:
-            if str(filename).endswith('.safetensors'):
-                content = _load_safetensors(str(filename), map_location)
+            if filename.endswith('.safetensors'):
+                content = _load_safetensors(filename, map_location)
             else:
                 with loading_checkpoint():
                     content = load(cls, filename, map_location, logger)
         except CheckpointError:
             raise
         except Exception as error:
-            message = explain_failure(str(filename), error)
+            message = explain_failure(filename, error)
             if message is None:
                 raise
             raise CheckpointError(message) from error
-        _remember(content, str(filename))
+        _remember(content, filename)
         return content
 
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)

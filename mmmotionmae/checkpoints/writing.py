@@ -1,6 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """From a checkpoint to a file or folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def write_checkpoint(
     path: str | Path,
     format: str = 'mmaction',
     overwrite: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a checkpoint in a format.
 
@@ -31,6 +33,8 @@ def write_checkpoint(
         format: ``'mmaction'``, ``'videomae'``, ``'mae_st'`` or
             ``'huggingface'``.
         overwrite: Whether ``path`` may exist.
+        dtype: Of the weights, but not of positions, which are small and, if
+            sines, exact. None: as they are.
 
     Returns:
         ``path``.
@@ -56,6 +60,14 @@ def write_checkpoint(
             f'{path} exists already; choose another name, or write over it '
             '(--overwrite).'
         )
+    if dtype is not None:
+        tensors = {
+            name: tensor.to(dtype)
+            if tensor.is_floating_point() and 'pos_embed' not in name
+            else tensor
+            for name, tensor in checkpoint.tensors.items()
+        }
+        checkpoint = replace(checkpoint, tensors=tensors)
     check_finite(checkpoint.tensors, checkpoint.source)
     raw = FORMATS[format].write(checkpoint)
     if is_folder:

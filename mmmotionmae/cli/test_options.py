@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import FlexibleRunner, Runner
 
+from ..checkpoints import refuse_missing_checkpoint
 from ..utils.errors import UsageError
 
 
@@ -50,8 +51,7 @@ def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
     cfg.resume = False
     if checkpoint in (None, 'none'):
         return
-    if '://' not in checkpoint and not osp.exists(checkpoint):
-        raise UsageError(f'There is no checkpoint {checkpoint!r}.')
+    refuse_missing_checkpoint(checkpoint)
     cfg.load_from = checkpoint
 
 

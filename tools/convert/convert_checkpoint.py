@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import torch
+
 from mmmotionmae.checkpoints import (
     FORMATS,
     Checkpoint,
@@ -30,8 +32,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         'source',
-        help='file (.pth, .safetensors, ...), folder of Hugging Face, or '
-        'work dir of a training',
+        help='file (.pth, .safetensors, ...), folder of Hugging Face, work '
+        'dir of a training, or mmmotionmae://NAME, which the package ships',
     )
     parser.add_argument(
         'target',
@@ -68,6 +70,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='write over an existing target',
     )
     parser.add_argument(
+        '--dtype',
+        choices=['float32', 'float16', 'bfloat16'],
+        help='of the weights in the target (default: as they are)',
+    )
+    parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='also load a file that can run code',
@@ -97,7 +104,13 @@ def convert(args: argparse.Namespace) -> Checkpoint:
     if resized is not checkpoint:
         print(f'\nfitted:\n{describe_checkpoint(resized)}')
     if args.target is not None:
-        write_checkpoint(resized, args.target, args.to, args.overwrite)
+        write_checkpoint(
+            resized,
+            args.target,
+            args.to,
+            args.overwrite,
+            getattr(torch, args.dtype) if args.dtype else None,
+        )
         print(f'\nWritten as {FORMATS[args.to].title}: {args.target}')
     return resized
 
