@@ -58,7 +58,8 @@ def collect(records: Mapping[str, Record], kind: str) -> Outcomes:
     for key, seeds in found.items():
         most = max(len(runs) for runs in seeds.values())
         whole = [runs for runs in seeds.values() if len(runs) == most]
-        values, items = [], ([], [], [])
+        values: list[list[list[float]]] = []
+        items: tuple[list, list, list] = ([], [], [])
         for runs in whole:
             each = [_items(runs[run]['result']) for run in sorted(runs)]
             values.append([value for value, *_ in each])

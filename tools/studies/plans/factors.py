@@ -9,7 +9,7 @@ from mmengine.config import Config
 _base_ = ['./small.py']
 
 pipeline = Config.fromfile(
-    _base_.configs.pretrain
+    _base_.configs.pretrain  # type: ignore[attr-defined]
 ).train_dataloader.dataset.pipeline
 sampling, masking = (f'train_dataloader.dataset.pipeline.{i}' for i in (2, 7))
 difference = 'model.data_preprocessor.frame_difference'
