@@ -4,7 +4,8 @@
 
 Each cell of the plan is one training or test, known by all that its result
 depends on. Those that are done are not run again; trainings that were
-interrupted go on. One process a core, of one thread each.
+interrupted go on. One process a core, of one thread each; where there are
+GPUs, one for each of these, and the larger plan.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from mmengine.config import Config, DictAction
 # One thread a process, before PyTorch is imported.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+import torch  # noqa: E402
 from studies import report as reports  # noqa: E402
 from studies.cells import (  # noqa: E402
     Cell,
@@ -50,8 +52,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'plan',
         nargs='?',
-        default='tools/studies/plans/small.py',
-        help='which cells there are (default: %(default)s)',
+        help='which cells there are (default: tools/studies/plans/small.py, '
+        'or large.py where there is a GPU)',
     )
     parser.add_argument(
         '--data-root',
@@ -74,8 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--jobs',
         type=int_from(1),
-        default=len(os.sched_getaffinity(0)),
-        help='cells at a time (default: one a core)',
+        help='cells at a time (default: one a core, or one a GPU)',
     )
     parser.add_argument(
         '--list', action='store_true', help='name the cells, and run none'
@@ -124,7 +125,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def study(args: argparse.Namespace) -> None:
     """Do what the command line says."""
-    cfg = load_config(args.plan, args.cfg_options)
+    gpus = _gpus()
+    size = 'large' if gpus else 'small'
+    plan = args.plan or f'tools/studies/plans/{size}.py'
+    cfg = load_config(plan, args.cfg_options)
     if args.train_list:
         _take_own(cfg, args)
     data_root, root = args.data_root.resolve(), args.out_dir.resolve()
@@ -140,9 +144,18 @@ def study(args: argparse.Namespace) -> None:
             done = 'done' if read_record(cell, root) else '-'
             print(f'{cell.fingerprint()}  {done:5} {cell.name}')
     elif args.rerun:
-        _rerun(cells, args.rerun, root)
+        _rerun(cells, args.rerun, root, gpus[:1])
     else:
-        run_cells(cells, root, args.jobs, _say)
+        jobs = args.jobs or len(gpus or os.sched_getaffinity(0))
+        run_cells(cells, root, jobs, gpus, _say)
+
+
+def _gpus() -> list[str]:
+    """Those that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    names = visible.split(',') if visible else map(str, range(number))
+    return [*names][:number]
 
 
 def _take_own(cfg: Config, args: argparse.Namespace) -> None:
@@ -200,7 +213,9 @@ def _report(
     print(f'{len(records)} records; report in {page}')
 
 
-def _rerun(cells: Sequence[Cell], name: str, root: Path) -> None:
+def _rerun(
+    cells: Sequence[Cell], name: str, root: Path, gpus: Sequence[str]
+) -> None:
     """Run a cell anew in a folder of its own, and compare the results."""
     cell = next((c for c in cells if c.name == name), None)
     record = None if cell is None else read_record(cell, root)
@@ -213,7 +228,7 @@ def _rerun(cells: Sequence[Cell], name: str, root: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(cell.parent.folder(root))
-    new = run_cells([cell], again, 1, _say)[name]
+    new = run_cells([cell], again, 1, gpus, _say)[name]
     differences = _compare(record, new)
     if differences:
         raise UsageError(f'{name} gives another result: {differences}')

@@ -3,6 +3,7 @@
 
 import fcntl
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from mmmotionmae.cli.splits import last_lines
@@ -30,6 +32,7 @@ def run_cells(
     cells: Sequence[Cell],
     root: Path,
     num_processes: int,
+    devices: Sequence[str] = (),
     say: Callable[[str], None] = print,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Record]:
@@ -43,6 +46,8 @@ def run_cells(
             done.
         root: Folder of the study.
         num_processes: How many at a time.
+        devices: GPUs, as ``CUDA_VISIBLE_DEVICES`` names them, given out in
+            turn. None: the CPU.
         say: What shows a line of progress.
         clock: For the progress, in seconds.
 
@@ -62,7 +67,12 @@ def run_cells(
         else:
             records[cell.name] = record
     progress = _Progress(len(cells), waiting, say, clock)
-    pool = ProcessPoolExecutor(num_processes, CONTEXT, _set_up)
+    turns = CONTEXT.SimpleQueue()
+    for number in range(num_processes if devices else 0):
+        turns.put(devices[number % len(devices)])
+    pool = ProcessPoolExecutor(
+        num_processes, CONTEXT, _set_up, (turns if devices else None,)
+    )
     running: dict[Future[Record], Cell] = {}
     try:
         while waiting or running:
@@ -88,8 +98,10 @@ def run_cells(
     return records
 
 
-def _set_up() -> None:
+def _set_up(turns: 'SimpleQueue[str] | None') -> None:
     end_with_parent(signal.SIG_DFL)
+    if turns is not None:  # before PyTorch is imported
+        os.environ['CUDA_VISIBLE_DEVICES'] = turns.get()
     tools = str(Path(__file__).parents[1])
     if tools not in sys.path:
         sys.path.insert(0, tools)

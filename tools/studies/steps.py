@@ -19,6 +19,7 @@ import train
 from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint, set_random_seed
 from torch import Tensor
@@ -102,11 +103,11 @@ def _linear(cell: Cell, root: Path) -> dict[str, Any]:
     with DefaultScope.overwrite_default_scope('mmaction'):
         model = MODELS.build(_with_encoder(cell, root).model)
     model.init_weights()
-    model.eval()
+    model.to(get_device()).eval()
 
     def encode(batch: Batch) -> Tensor:
         inputs = model.data_preprocessor(batch, False)['inputs']
-        return model.backbone(inputs.flatten(0, 1))
+        return model.backbone(inputs.flatten(0, 1)).cpu()
 
     return _probe(cell, encode)
 
@@ -229,6 +230,7 @@ def _reconstruct(cell: Cell, root: Path) -> dict[str, Any]:
     with DefaultScope.overwrite_default_scope('mmaction'):
         model = MODELS.build(cell.cfg.model)
     load_checkpoint(model, str(_checkpoint_of(cell.parent, root)), 'cpu')
+    model.to(get_device())
     return {
         mask: {
             key: round(value, 5)

@@ -2,6 +2,7 @@
 """`tools/study.py`: plans, cells, what runs them, and the report."""
 
 import multiprocessing
+import os
 import re
 from collections import Counter
 
@@ -31,8 +32,8 @@ def write_lists(folder, sizes=(20, 12, 8)):
         (folder / f'{name}.txt').write_text(''.join(lines))
 
 
-def a_plan(folder, out=None, **changes):
-    cfg = load_config(PLAN)
+def a_plan(folder, out=None, path=PLAN, **changes):
+    cfg = load_config(path)
     cfg.domains, cfg.tasks = dict(g=DOMAIN), dict(t=TASK)
     cfg.segmentation, cfg.factors = {}, {}
     cfg.pretrain_seeds = cfg.finetune_seeds = (0, 1)
@@ -235,9 +236,9 @@ def test_run_cells(lists, tmp_path, pretending):
     plan, said = a_plan(lists), []
     cells = plan.cells()
     some = [c for c in cells if 'scratch' in c.name]
-    running.run_cells(some, tmp_path, 2, said.append)
+    running.run_cells(some, tmp_path, 2, say=said.append)
     before = {c.name: files.read_record(c, tmp_path) for c in some}
-    records = running.run_cells(cells, tmp_path, 2, said.append)
+    records = running.run_cells(cells, tmp_path, 2, say=said.append)
     assert records.keys() == {cell.name for cell in cells}
     for cell in cells:
         result = records[cell.name]['result']
@@ -245,6 +246,49 @@ def test_run_cells(lists, tmp_path, pretending):
     assert {n: records[n] for n in before} == before
     assert f'{len(cells)} cells, {len(some)} of them done already' in said
     assert said[-1].startswith(f'[{len(cells)}/{len(cells)}]')
+
+
+def test_every_process_has_a_device(lists, tmp_path, pretending, monkeypatch):
+    monkeypatch.setattr(running, '_run', tell_device)
+    cells = [c for c in a_plan(lists).cells() if 'scratch' in c.name]
+    records = running.run_cells(cells, tmp_path, 1, ['GPU-7', 'GPU-8'])
+    assert {r['result']['device'] for r in records.values()} == {'GPU-7'}
+    # Others do not see it.
+    assert 'GPU-7' not in os.environ.get('CUDA_VISIBLE_DEVICES', '')
+
+
+def test_gpus_have_the_names_of_the_environment(monkeypatch):
+    monkeypatch.setattr(tool.torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(tool.torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    assert tool._gpus() == ['0', '1']
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,GPU-5')
+    assert tool._gpus() == ['3', 'GPU-5']
+    monkeypatch.setattr(tool.torch.cuda, 'is_available', lambda: False)
+    assert tool._gpus() == []
+
+
+def test_the_larger_plan_can_be_built(lists):
+    plan = a_plan(lists, path='tools/studies/plans/large.py')
+    cells = by_name(plan)
+    trained = cells['pretrain/g/motionmae/seed0'].cfg
+    assert trained.train_cfg.max_epochs == 10_000  # of one batch each
+    tuned = cells['finetune/g/motionmae/seed0/t/seed0'].cfg
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        model, tuned = (MODELS.build(cfg.model) for cfg in (trained, tuned))
+    own, other = (
+        {k: v.shape for k, v in m.backbone.state_dict().items()}
+        for m in (model, tuned)
+    )
+    assert len(own) > 100
+    assert {k: own[k] for k in own if k.startswith('blocks')} == {
+        k: other[k] for k in other if k.startswith('blocks')
+    }
+
+
+def tell_device(cell, root):
+    device = os.environ['CUDA_VISIBLE_DEVICES']
+    return files.write_record(cell, root, dict(top1=0, device=device), 1)
 
 
 def test_a_cell_that_fails(lists, tmp_path, pretending, monkeypatch):
