@@ -67,7 +67,10 @@ train_dataloader = dict(
 max_epochs = 5000
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(
-    type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(lr=6e-4)
+    type='AmpOptimWrapper',
+    dtype='bfloat16',
+    loss_scale=dict(enabled=False),
+    optimizer=dict(lr=6e-4),
 )
 param_scheduler = [
     dict(

@@ -8,7 +8,7 @@ _base_ = ['./small.py']
 
 configs = dict(
     pretrain='configs/study/motionmae_vit-small-p16_1xb256-16x2x1-amp-5000e_study.py',
-    finetune='configs/study/vit-small-p16_scratch_1xb64-16x2x1-24e_study.py',
+    finetune='configs/study/vit-small-p16_scratch_1xb64-16x2x1-amp-12e_study.py',
     vos='configs/study/vit-small-p16_label-propagation_davis2017.py',
 )
 pretrain_steps = 10_000

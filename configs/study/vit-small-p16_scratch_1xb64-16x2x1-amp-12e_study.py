@@ -59,5 +59,7 @@ test_dataloader = dict(num_workers=8, dataset=dict(pipeline=test_pipeline))
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='bfloat16',
+    loss_scale=dict(enabled=False),
     paramwise_cfg=dict(num_layers=12),
 )
+auto_scale_lr = dict(base_batch_size=64)
