@@ -8,9 +8,12 @@ import yaml
 from conftest import ROOT
 from helpers.config_files import TINY
 from mmengine.config import Config
+from studies.cells import read_records
 from zoo_tables import with_tables
 
+from mmmotionmae.apis import load_pretrained
 from mmmotionmae.apis.cost import describe
+from mmmotionmae.checkpoints import shipped_weights
 
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())
 FAMILIES = {
@@ -22,7 +25,7 @@ MODELS = [
     for family, metafile in FAMILIES.items()
     for model in metafile['Models']
 ]
-RECIPES = [(f, model) for f, model in MODELS if f != 'vos']
+RECIPES = [(f, m) for f, m in MODELS if f not in ('vos', 'study')]
 each_model = pytest.mark.parametrize(
     ('family', 'model'), MODELS, ids=[model['Name'] for _, model in MODELS]
 )
@@ -32,13 +35,14 @@ each_recipe = pytest.mark.parametrize(
 
 
 def test_every_config_is_in_a_metafile():
-    """Except those of the demo and the study."""
+    """Except those of the demo, and of the study those without weights."""
     configs = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / 'configs').rglob('*.py'))
         if not {'_base_', *TINY} & set(path.relative_to(ROOT).parts)
     ]
-    assert sorted(model['Config'] for _, model in MODELS) == configs
+    listed = [m['Config'] for family, m in MODELS if family != 'study']
+    assert sorted(listed) == configs
     names = [model['Name'] for _, model in MODELS]
     assert len(set(names)) == len(names)
 
@@ -56,13 +60,34 @@ def test_collections(family):
 
 @each_model
 def test_results_are_not_invented(family, model):
-    """Nothing of this size has been run; others' results are references."""
+    """Others' results are references: of them, nothing has been run."""
     assert model['Config'] == f'configs/{family}/{model["Name"]}.py'
     for result in model['Results']:
-        assert result['Metrics'] is None
+        assert (result['Metrics'] is None) == (family != 'study')
         assert result['Dataset']
         assert result['Task']
-    assert 'Weights' not in model
+    assert ('Weights' in model) == (family == 'study')
+
+
+def test_results_of_the_study():
+    """Those of its records; and each model has weights."""
+    models = FAMILIES['study']['Models']
+    assert [model['Weights'] for model in models] == shipped_weights()
+    records = read_records(ROOT / 'docs/study/records.jsonl')
+    for model in models:
+        arm = model['Name'].split('_')[0]
+        hits = [
+            records[f'finetune/g1/{arm}/seed0/hand/seed{seed}']['result']
+            for seed in range(3)
+        ]
+        top1 = 100 * sum(result['top1'] for result in hits) / 3
+        (result,) = model['Results']
+        assert result['Metrics'] == {'Top 1 Accuracy': round(top1, 1)}
+        parameters = sum(
+            parameter.numel()
+            for parameter in load_pretrained(model['Weights']).parameters()
+        )
+        assert model['Metadata']['Parameters'] == f'{parameters / 1e6:.1f}M'
 
 
 @each_recipe
