@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
+# Of :class:`GradientBalance`: state of a training, no weights.
+BALANCE = 'head.balance.'
+
 
 @dataclass(frozen=True)
 class EncoderSpec:

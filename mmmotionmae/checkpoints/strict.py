@@ -19,7 +19,7 @@ from ..utils.provenance import unwrap
 from .files import unwrap_tensors
 from .messages import explain_shapes, suggest_remedy
 from .metadata import part_of_settings, read_model_config
-from .specs import is_position_table, list_names
+from .specs import BALANCE, is_position_table, list_names
 
 # Parts that a checkpoint may hold in vain: they belong to another task.
 OTHER_PARTS = (
@@ -246,6 +246,8 @@ def part_of(name: str) -> str:
     Each of the decoders, and each of the predictors, is a part of its own: a
     decoder of pixels is of use to one of pixels and motion.
     """
+    if name.startswith(BALANCE):
+        return BALANCE
     words = name.split('.')
     length = 3 if words[0] in ('neck', 'head') and len(words) > 3 else 1
     return '.'.join(words[:length])
@@ -262,7 +264,9 @@ def _explain_missing(
     found = {part_of(name) for name in tensors}
     anew = []
     for name in missing:
-        if name.endswith('pos_embed') and is_position_table(own[name]):
+        if name.startswith(BALANCE) or (
+            name.endswith('pos_embed') and is_position_table(own[name])
+        ):
             anew.append(name)
         elif needs != 'encoder':
             continue

@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 from conftest import as_batch, tube_mask
+from mmengine.runner import load_checkpoint
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmmotionmae.checkpoints import read_checkpoint
 from mmmotionmae.engine import CompileBlocksHook
 from mmmotionmae.models.losses import GradientBalance, gradient_balance
 from mmmotionmae.utils.errors import UsageError
@@ -270,3 +272,27 @@ def test_compiled_blocks(tiny_model):
         (losses['loss_pixel'] + losses['loss_motion']).backward()
     torch._dynamo.reset()
     torch.testing.assert_close(model.head.balance.norms, expected)
+
+
+def test_checkpoints_of_a_balanced_training(tiny_model, tmp_path):
+    """Its averages are no weights: others need not have them."""
+    balanced = tiny_model(head=dict(balance=dict(type='GradientBalance')))
+    balanced.head.balance.norms.fill_(2.0)
+    path = tmp_path / 'balanced.pth'
+    torch.save(dict(state_dict=balanced.state_dict(), meta={}), path)
+    checkpoint = read_checkpoint(
+        path, num_heads=2, decoder_num_heads=2, trained_img_size=32
+    )
+    assert not [n for n in checkpoint.tensors if 'balance' in n]
+
+    plain = tiny_model()
+    load_checkpoint(plain, str(path), 'cpu')
+    weights = plain.state_dict()
+    assert weights.keys() < balanced.state_dict().keys()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, balanced.state_dict()[name])
+
+    path = tmp_path / 'plain.pth'
+    torch.save(dict(state_dict=weights, meta={}), path)
+    load_checkpoint(balanced, str(path), 'cpu')
+    assert balanced.head.balance.norms.tolist() == [2.0, 2.0]

@@ -12,6 +12,7 @@ from ...utils.errors import CheckpointError
 from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from ..metadata import part_of_settings, read_model_config
 from ..specs import (
+    BALANCE,
     Checkpoint,
     DecoderSpec,
     Hints,
@@ -68,7 +69,7 @@ class MMAction(Format):
         assert kind is not None
         prefix = _prefix(raw.tensors)
         names = _encoder_names(raw.tensors, prefix)
-        explained: list[str] = []
+        explained = [n for n in raw.tensors if n.startswith(BALANCE)]
         if hints.encoder_only and prefix:
             explained = [n for n in raw.tensors if not n.startswith(prefix)]
         if kind == 'pretraining':
