@@ -44,7 +44,6 @@ def warm_up(target: str) -> dict[str, object]:
 
 pretrain_seeds = (0,)
 factors = {
-    'weights-1-4': {'model.head.motion_weight': 4.0},
     'weights-4-1': {'model.head.pixel_weight': 4.0},
     'gradient-balance': {'model.head.balance': dict(type='GradientBalance')},
     'independent-decoders': {'model.neck.sharing': 'independent'},

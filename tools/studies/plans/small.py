@@ -74,12 +74,15 @@ arms = {
     'videomae': {'model.head.motion_weight': 0.0},
     'motion': {'model.head.pixel_weight': 0.0},
     'motionmae': {},
+    'weights-1-4': {'model.head.motion_weight': 4.0},
 }
 contrasts = [
     ('videomae', 'scratch'),
     ('motion', 'videomae'),
     ('motionmae', 'videomae'),
     ('motionmae', 'motion'),
+    ('weights-1-4', 'videomae'),
+    ('weights-1-4', 'motion'),
 ]
 
 pretrain_seeds = (0, 1, 2)
