@@ -166,6 +166,10 @@ def list_oddities(scores: Sequence[SequenceScores]) -> list[str]:
                 f'{item.sequence} is in no mean: the first and the last frame '
                 'are not scored, and it has no others.'
             )
+        elif item.empty:
+            oddities.append(
+                f'{item.sequence}: no mask has an object, all are empty.'
+            )
     ignored = [
         f'{item.sequence} {item.ignored_ids}'
         for item in scores
