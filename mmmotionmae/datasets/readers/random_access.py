@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Whether a video may be entered at a key frame."""
+"""Videos that may be entered at a key frame, and those that may not."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any

@@ -74,7 +74,7 @@ class LoaderWaitHook(Hook):
 
 
 def _ways_out(loader: Any) -> str:
-    """What makes loading faster, most of it first."""
+    """Ways to make loading faster, the best first."""
     workers = getattr(loader, 'num_workers', 0)
     cores = len(os.sched_getaffinity(0))
     repeats = getattr(loader.dataset, 'num_repeats', None)
