@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.codec import Codec, codecs_available
-from helpers.video_files import DECODERS, encode, half_still, picture
+from helpers.video_files import DECODERS, FPS, encode, half_still, picture
 
 from mmmotionmae.datasets.readers import PyAVReader, open_video
 from mmmotionmae.datasets.readers.random_access import (
@@ -149,6 +149,43 @@ def test_a_palette_that_comes_once_is_refused_by_decord(tmp_path):
     frames = in_order(path)
     assert min(frame.std() for frame in frames) > 20  # not black
     with pytest.raises(VideoError, match='gives its palette, or the like, on'):
+        open_video(str(path), 'decord')
+
+
+def test_a_header_that_changes_on_the_way(tmp_path):
+    """Two streams of H.264 in one FLV file, each with settings of its own."""
+    for name, first, options in [
+        ('a.flv', 0, {'preset': 'ultrafast'}),
+        ('b.flv', NUM_FRAMES, {'preset': 'medium', 'bf': '0'}),
+    ]:
+        encode(
+            tmp_path / name,
+            num_frames=NUM_FRAMES,
+            draw=lambda t, size, first=first: picture(first + t, size),
+            g='5',
+            **options,
+        )
+    joined = (tmp_path / 'a.flv').read_bytes()
+    tags = bytearray((tmp_path / 'b.flv').read_bytes()[13:])
+    place = 0
+    while place < len(tags):  # of type, size, time, ...
+        size = int.from_bytes(tags[place + 1 : place + 4], 'big')
+        time = int.from_bytes(tags[place + 4 : place + 7], 'big')
+        time += 1000 * NUM_FRAMES // FPS
+        tags[place + 4 : place + 7] = time.to_bytes(3, 'big')
+        place += 15 + size
+    path = tmp_path / 'joined.flv'
+    path.write_bytes(joined + tags)
+    expected = in_order(path)
+    with PyAVReader(str(path)) as video:
+        assert video.index.timed and not video.seeks
+        assert video.num_frames == len(expected) == 2 * NUM_FRAMES
+    for index in (0, 10, NUM_FRAMES, NUM_FRAMES + 1, 2 * NUM_FRAMES - 1):
+        for decoder in ('pyav', 'opencv'):
+            with open_video(str(path), decoder) as video:
+                (frame,) = video.frames([index])
+            assert np.array_equal(frame, expected[index]), (decoder, index)
+    with pytest.raises(VideoError, match='or the like, only once'):
         open_video(str(path), 'decord')
 
 
