@@ -66,6 +66,7 @@ class SequenceScores:
         ignored_ids: Values in the masks that are no object of the first
             frame; they count as background.
         empty: Whether no mask has an object.
+        gt_empty: Whether no ground truth but the first has one.
     """
 
     sequence: str
@@ -73,6 +74,7 @@ class SequenceScores:
     objects: list[ObjectScores]
     ignored_ids: list[int]
     empty: bool = False
+    gt_empty: bool = False
 
 
 def score_masks(files: MaskFiles) -> SequenceScores:
@@ -102,6 +104,7 @@ def score_masks(files: MaskFiles) -> SequenceScores:
     several = files.binary and not {*first_ids} <= {1, VOID}
     folder = osp.dirname(files.gt_paths[0])
     names = list(files.frame_names[1:-1])
+    gt_ids: set[int] = set()
     ids: set[int] = set()
 
     def read_gt(path: str) -> UInt8Array:
@@ -110,15 +113,16 @@ def score_masks(files: MaskFiles) -> SequenceScores:
         return read_mask(path, files.binary)
 
     def read_result(path: str) -> UInt8Array:
-        mask = read_mask(path, files.binary, keep_void=True)
-        ids.update(object_ids(mask))
-        return mask
+        return read_mask(path, files.binary, keep_void=True)
 
     def read(
-        paths: Iterable[str], read_one: Callable[[str], UInt8Array]
+        paths: Iterable[str],
+        read_one: Callable[[str], UInt8Array],
+        ids: set[int],
     ) -> Iterator[UInt8Array]:
         for path in paths:
             mask = read_one(path)
+            ids.update(object_ids(mask))
             if mask.shape != first.shape:
                 raise ValueError(
                     f'{path} is {_size(mask)}, but {files.gt_paths[0]} is '
@@ -141,7 +145,9 @@ def score_masks(files: MaskFiles) -> SequenceScores:
     )
     paths = [osp.join(files.folder, f'{name}.png') for name in names]
     objects = evaluate_sequence(
-        read(gt_paths(), read_gt), read(paths, read_result), num_objects
+        read(gt_paths(), read_gt, gt_ids),
+        read(paths, read_result, ids),
+        num_objects,
     )
     for found, where in (
         (first_ids, files.gt_paths[0]),
@@ -153,7 +159,9 @@ def score_masks(files: MaskFiles) -> SequenceScores:
                 'the object, or all of them: --binary, binary=True'
             )
     ignored = sorted(i for i in ids if i > num_objects)
-    return SequenceScores(files.sequence, names, objects, ignored, not ids)
+    return SequenceScores(
+        files.sequence, names, objects, ignored, not ids, not gt_ids
+    )
 
 
 def _size(mask: UInt8Array) -> str:

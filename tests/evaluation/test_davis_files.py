@@ -266,14 +266,20 @@ def test_what_is_no_object_is_told(tmp_path, capsys):
     some[1, :4, :4] = 255
     write_sequence(tmp_path, 'some', gt, some)
     write_sequence(tmp_path, 'empty', gt, 0 * gt)
+    alone = gt.copy()
+    alone[1:] = 0
+    write_sequence(tmp_path, 'alone', alone, gt)
     evaluate(tmp_path / 'masks', tmp_path)
     printed = capsys.readouterr().err
+    assert 'alone: after the first frame the ground truth is empty' in printed
+    assert printed.count('empty') == 3
     assert 'grey [76], some [255]' in printed
     assert 'empty: no mask has an object, all are empty' in printed
-    grey, one, empty = score_davis(tmp_path / 'masks', tmp_path)
+    grey, one, empty, alone = score_davis(tmp_path / 'masks', tmp_path)
     assert grey.objects[0].region.tolist() == [0, 0, 0]
     assert one.objects[0].region.tolist() == [1, 1, 1]
     assert (grey.empty, one.empty, empty.empty) == (False, False, True)
+    assert alone.gt_empty and not alone.empty and not empty.gt_empty
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
