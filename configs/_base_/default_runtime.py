@@ -8,6 +8,7 @@ default_hooks = dict(
     check_finite=dict(type='CheckFiniteHook'),
     average_logs=dict(type='AverageLogsHook'),
     timer=dict(type='IterTimerHook'),
+    loader_wait=dict(type='LoaderWaitHook'),
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # MMEngine removes an old checkpoint before it writes the new one, so one

@@ -38,7 +38,11 @@ train_pipeline = [
     dict(type='SeedSample'),
     dict(type='VideoInit'),
     dict(
-        type='SampleFrames', clip_len=num_frames, frame_interval=2, num_clips=1
+        type='SampleFrames',
+        clip_len=num_frames,
+        frame_interval=2,
+        num_clips=1,
+        out_of_bound_opt='repeat_last',
     ),
     dict(type='VideoDecode'),
     # The short side first, so that cropping keeps most of the picture.

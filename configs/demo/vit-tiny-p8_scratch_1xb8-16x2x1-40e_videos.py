@@ -43,7 +43,11 @@ train_pipeline = [
     dict(type='SeedSample'),
     dict(type='VideoInit'),
     dict(
-        type='SampleFrames', clip_len=num_frames, frame_interval=2, num_clips=1
+        type='SampleFrames',
+        clip_len=num_frames,
+        frame_interval=2,
+        num_clips=1,
+        out_of_bound_opt='repeat_last',
     ),
     dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, img_size * 9 // 8)),
@@ -59,6 +63,7 @@ test_pipeline = [
         clip_len=num_frames,
         frame_interval=2,
         num_clips=3,
+        out_of_bound_opt='repeat_last',
         test_mode=True,
     ),
     dict(type='VideoDecode'),

@@ -166,6 +166,16 @@ def list_oddities(scores: Sequence[SequenceScores]) -> list[str]:
                 f'{item.sequence} is in no mean: the first and the last frame '
                 'are not scored, and it has no others.'
             )
+        else:
+            if item.empty:
+                oddities.append(
+                    f'{item.sequence}: no mask has an object, all are empty.'
+                )
+            if item.gt_empty:
+                oddities.append(
+                    f'{item.sequence}: after the first frame the ground truth '
+                    'is empty.'
+                )
     ignored = [
         f'{item.sequence} {item.ignored_ids}'
         for item in scores

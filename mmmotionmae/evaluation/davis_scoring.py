@@ -4,15 +4,17 @@
 import math
 import os
 import os.path as osp
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets.sequences import DAVISDataset, object_ids, read_mask
+from ..datasets.sequences import VOID, DAVISDataset, object_ids, read_mask
+from ..utils.errors import MaskError
 from ..utils.processes import ScoringPool
 from .functional.davis import ObjectScores, evaluate_sequence
 
@@ -40,7 +42,8 @@ class MaskFiles:
             are all but the last.
         folder: Has the masks, ``<frame name>.png``. The first and the last
             are not read.
-        binary: Whether masks mark one object with 255, as in DAVIS-2016.
+        binary: Whether masks mark one object with 255, as in DAVIS-2016. If
+            the ground truth has several, they are scored as one.
         resize: Height and width at which all is scored. None: as it is.
     """
 
@@ -62,12 +65,16 @@ class SequenceScores:
         objects: The scores of objects 1, 2, ...
         ignored_ids: Values in the masks that are no object of the first
             frame; they count as background.
+        empty: Whether no mask has an object.
+        gt_empty: Whether no ground truth but the first has one.
     """
 
     sequence: str
     frames: list[str]
     objects: list[ObjectScores]
     ignored_ids: list[int]
+    empty: bool = False
+    gt_empty: bool = False
 
 
 def score_masks(files: MaskFiles) -> SequenceScores:
@@ -76,7 +83,8 @@ def score_masks(files: MaskFiles) -> SequenceScores:
     The objects are 1 to the highest id in the ground truth of the first
     frame; those that appear later are not scored, and one that is missing
     counts as an object that is never there. The official program ends when a
-    mask has another value; here that value, 255 too, counts as background.
+    mask has another value; here that value, 255 too, counts as background,
+    unless masks have 255 only: then they are of the kind of DAVIS-2016.
 
     Args:
         files: The files. Two frames are in memory at a time.
@@ -85,19 +93,36 @@ def score_masks(files: MaskFiles) -> SequenceScores:
         The scores.
 
     Raises:
-        MaskError: If a file cannot be read.
+        MaskError: If a file cannot be read, or masks mark with 255 what is
+            no object.
         ValueError: If ground truth is missing, or sizes differ.
     """
     if files.gt_paths[0] is None:
         raise ValueError('the ground truth of the first frame is missing')
-    first = read_mask(files.gt_paths[0], files.binary)
+    first = read_mask(files.gt_paths[0], keep_void=True)
+    first_ids = object_ids(first)
+    several = files.binary and not {*first_ids} <= {1, VOID}
     folder = osp.dirname(files.gt_paths[0])
     names = list(files.frame_names[1:-1])
-    ignored: set[int] = set()
+    gt_ids: set[int] = set()
+    ids: set[int] = set()
 
-    def read(paths: Iterable[str]) -> Iterator[UInt8Array]:
+    def read_gt(path: str) -> UInt8Array:
+        if several:
+            return (read_mask(path) > 0).astype(np.uint8)
+        return read_mask(path, files.binary)
+
+    def read_result(path: str) -> UInt8Array:
+        return read_mask(path, files.binary, keep_void=True)
+
+    def read(
+        paths: Iterable[str],
+        read_one: Callable[[str], UInt8Array],
+        ids: set[int],
+    ) -> Iterator[UInt8Array]:
         for path in paths:
-            mask = read_mask(path, files.binary)
+            mask = read_one(path)
+            ids.update(object_ids(mask))
             if mask.shape != first.shape:
                 raise ValueError(
                     f'{path} is {_size(mask)}, but {files.gt_paths[0]} is '
@@ -115,16 +140,28 @@ def score_masks(files: MaskFiles) -> SequenceScores:
                 )
             yield path
 
-    def results() -> Iterator[UInt8Array]:
-        paths = (osp.join(files.folder, f'{name}.png') for name in names)
-        for mask in read(paths):
-            if mask.max() > num_objects:
-                ignored.update(i for i in object_ids(mask) if i > num_objects)
-            yield mask
-
-    num_objects = int(resize_nearest(first, files.resize).max())
-    objects = evaluate_sequence(read(gt_paths()), results(), num_objects)
-    return SequenceScores(files.sequence, names, objects, sorted(ignored))
+    num_objects = int(
+        resize_nearest(read_gt(files.gt_paths[0]), files.resize).max()
+    )
+    paths = [osp.join(files.folder, f'{name}.png') for name in names]
+    objects = evaluate_sequence(
+        read(gt_paths(), read_gt, gt_ids),
+        read(paths, read_result, ids),
+        num_objects,
+    )
+    for found, where in (
+        (first_ids, files.gt_paths[0]),
+        (sorted(ids), f'the masks in {files.folder}'),
+    ):
+        if found == [VOID] and not files.binary:
+            raise MaskError(
+                f'{where}: there are no object ids, only 255. If it marks '
+                'the object, or all of them: --binary, binary=True'
+            )
+    ignored = sorted(i for i in ids if i > num_objects)
+    return SequenceScores(
+        files.sequence, names, objects, ignored, not ids, not gt_ids
+    )
 
 
 def _size(mask: UInt8Array) -> str:
@@ -161,6 +198,7 @@ def score_davis(
     resolution: str = '480p',
     num_workers: int = 0,
     resize: tuple[int, int] | None = None,
+    binary: bool | Literal['auto'] = 'auto',
 ) -> list[SequenceScores]:
     """Score a folder of masks, such as the published results of others.
 
@@ -172,6 +210,7 @@ def score_davis(
         resolution: Folder of frames and masks.
         num_workers: How many processes; 0: this one.
         resize: See :class:`MaskFiles`.
+        binary: Likewise; ``'auto'``: where the ground truth is binary.
 
     Returns:
         The scores of each sequence, in the order of the list.
@@ -186,6 +225,7 @@ def score_davis(
         split=split,
         year=year,
         resolution=resolution,
+        binary=binary,
         serialize_data=False,
     )
     pool = ScoringPool[SequenceScores](num_workers)

@@ -84,9 +84,9 @@ def test_several_clips_are_spread_over_the_video(inferencer):
     assert len(np.unique(result['mask'], axis=0)) == 3
 
 
-def test_a_short_video_starts_again(inferencer):
-    result = first(inferencer(some_video(3)))
-    assert result['frame_inds'] == [[0, 1, 2, 0, 1, 2, 0, 1]]
+def test_a_short_video_repeats_its_last_frame(inferencer):
+    result = first(inferencer(some_video(11)))
+    assert result['frame_inds'] == [[0, 4, 8, 8, 8, 8, 8, 8]]
 
 
 @pytest.mark.parametrize('kind', ['tube', 'random', 'frame'])

@@ -3,10 +3,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from mmaction.registry import DATASETS, MODELS
+from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import COLLATE_FUNCTIONS
 
@@ -78,7 +79,12 @@ def test_pretraining_is_videomaes_augmentation(name, shapes_dir):
     stock = [
         dict(type='SeedSample'),
         dict(type='DecordInit'),
-        dict(type='SampleFrames', clip_len=16, frame_interval=stride),
+        dict(
+            type='SampleFrames',
+            clip_len=16,
+            frame_interval=stride,
+            out_of_bound_opt='repeat_last',
+        ),
         dict(type='DecordDecode'),
         dict(
             type='MultiScaleCrop',
@@ -186,6 +192,90 @@ def test_sampling(name, split):
     assert sampling.get('frame_interval') == stride
     assert sampling.num_clips == (clips if split == 'test' else 1)
     assert sampling.get('test_mode', False) == (split != 'train')
+
+
+SAMPLED = [
+    *((f'{name}_pretrain', 'train') for name in PRETRAIN),
+    *(
+        (f'{name}_finetune', split)
+        for name, (kind, *_) in FINETUNE.items()
+        for split in ('train', 'val', 'test')
+        if kind == 'SampleFrames'
+    ),
+]
+
+
+def draw(cfg, num_frames, seed=0):
+    """The sampled frames, (clips, 16), of a video."""
+    np.random.seed(seed)
+    results = TRANSFORMS.build(cfg)(
+        dict(total_frames=num_frames, start_index=0)
+    )
+    return results['frame_inds'].reshape(-1, 16)
+
+
+def sampling_of(name, split):
+    pipeline = read(name)[f'{split}_dataloader'].dataset.pipeline
+    (cfg,) = (t for t in pipeline if t.type == 'SampleFrames')
+    return cfg
+
+
+def videomaes_frames(num_frames, stride):
+    """The clip of a video that is too short, as VideoMAE's kinetics.py has it.
+
+    It counts from 1, and stays where the next step would reach the end.
+    """
+    offset, frames = 1, []
+    for _ in range(16):
+        frames.append(offset - 1)
+        if offset + stride < num_frames:
+            offset += stride
+    return frames
+
+
+@pytest.mark.parametrize(('name', 'split'), SAMPLED)
+def test_a_short_video_repeats_its_last_frame(name, split):
+    """What follows the end does not move; MMAction2's default begins anew."""
+    cfg = sampling_of(name, split)
+    stride, clips = cfg.frame_interval, cfg.get('num_clips', 1)
+    for num_frames in (1, 2, 10, 25, 28):
+        expected = [
+            min(stride * i, (num_frames - 1) // stride * stride)
+            for i in range(16)
+        ]
+        drawn = draw(cfg, num_frames)
+        assert drawn.tolist() == [expected] * clips
+        if (num_frames - 1) % stride:  # else VideoMAE stops a step earlier
+            assert expected == videomaes_frames(num_frames, stride)
+        wrapped = draw(dict(cfg, out_of_bound_opt='loop'), num_frames)
+        jumps = np.diff(wrapped[0]) < 0
+        assert jumps.any() == (num_frames > 2)
+    # VideoMAE's fine-tuning, in testing: it appends the last of these.
+    frames = [*range(0, 25, stride)]
+    frames += frames[-1:] * (16 - len(frames))
+    assert draw(cfg, 25)[0].tolist() == frames
+
+
+@pytest.mark.parametrize(('name', 'split'), SAMPLED)
+def test_clips_of_long_videos_are_those_of_mmactions_default(name, split):
+    cfg = sampling_of(name, split)
+    stock = {k: v for k, v in cfg.items() if k != 'out_of_bound_opt'}
+    span = 15 * cfg.frame_interval + 1
+    for num_frames in (span, span + 2, span + 3, span + 4, 131, 300, 1000):
+        for seed in range(5):
+            ours = draw(cfg, num_frames, seed)
+            assert ours.tolist() == draw(stock, num_frames, seed).tolist()
+            assert ours.dtype == np.int32
+
+
+def test_no_config_samples_otherwise():
+    """But those of the study and of moving shapes, whose length is known."""
+    for path in sorted(ROOT.glob('configs/**/*.py')):
+        text = path.read_text(encoding='utf-8')
+        known = path.parent.name == 'study' or 'moving-shapes' in path.name
+        repeats = text.count("out_of_bound_opt='repeat_last'")
+        wanted = 0 if known else text.count("type='SampleFrames'")
+        assert repeats == wanted, path
 
 
 @pytest.mark.parametrize('split', ['val', 'test'])

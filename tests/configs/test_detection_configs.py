@@ -27,6 +27,7 @@ HOOKS = {
     'runtime_info': 'DeferredRuntimeInfoHook',
     'check_finite': 'CheckFiniteHook',
     'average_logs': 'AverageLogsHook',
+    'loader_wait': 'LoaderWaitHook',
     'timed_checkpoint': 'TimedCheckpointHook',
     'preemption': 'PreemptionHook',
     'resume': 'ResumeHook',

@@ -243,7 +243,8 @@ def test_frame_rates(good_videos, decoder):
         'mpeg2.mpg': 25,
         'vfr.mp4': 48 / 3.34,
     }
-    for name, rate in rates.items():
+    for name in rates.keys() - REFUSED[decoder].keys():
+        rate = rates[name]
         with open_video(str(good_videos[name]), decoder) as video:
             assert video.fps == pytest.approx(rate), name
 

@@ -205,6 +205,83 @@ def test_davis_2016(tmp_path):
     assert [item.region.tolist() for item in scores.objects] == [[1, 1, 1]]
 
 
+def rewrite(folder, mode='L', value=255):
+    """Mark in all masks of a folder whatever is an object with a value."""
+    for path in folder.glob('*.png'):
+        marked = np.array(Image.open(path)) > 0
+        picture = Image.fromarray(value * marked.astype(np.uint8))
+        if mode == 'P':
+            picture.putpalette([0] * 765 + [255] * 3)
+        picture.convert(mode).save(path)
+
+
+@pytest.mark.parametrize('mode', ['L', 'P', 'RGB', 'LA', '1'])
+@pytest.mark.parametrize('num_objects', [1, 2])
+def test_results_of_255(tmp_path, capsys, num_objects, mode):
+    """One object, or several that are drawn as one, and ids as the truth."""
+    gt = moving_squares(5, num_objects)
+    write_sequence(tmp_path, 'a', gt, gt)
+    rewrite(tmp_path / 'masks/a', mode)
+    if mode == '1':  # whose values are 0 and 1
+        (scores,) = score_davis(tmp_path / 'masks', tmp_path)
+        assert not scores.empty and scores.ignored_ids == []
+    else:
+        with pytest.raises(UsageError, match='only 255.*: --binary') as error:
+            evaluate(tmp_path / 'masks', tmp_path)
+        assert str(error.value).count('\n') == 0
+    evaluate(tmp_path / 'masks', tmp_path, '--binary')
+    assert capsys.readouterr().err == ''
+    (scores,) = score_davis(tmp_path / 'masks', tmp_path, binary=True)
+    assert [item.region.tolist() for item in scores.objects] == [[1, 1, 1]]
+    assert [item.boundary.tolist() for item in scores.objects] == [[1, 1, 1]]
+
+
+def test_ground_truth_of_255_in_a_palette(tmp_path):
+    """Which the dataset cannot tell from void."""
+    gt = moving_squares(5, 1)
+    write_sequence(tmp_path, 'a', gt, gt)
+    rewrite(tmp_path / 'Annotations/480p/a', 'P')
+    with pytest.raises(ScoringError, match=r'a/00000\.png: there are no obj'):
+        score_davis(tmp_path / 'masks', tmp_path)
+    (scores,) = score_davis(tmp_path / 'masks', tmp_path, binary=True)
+    assert [item.region.tolist() for item in scores.objects] == [[1, 1, 1]]
+
+
+def test_void_beside_several_objects_that_are_scored_as_one(tmp_path):
+    gt = moving_squares(5, 2)
+    write_sequence(tmp_path, 'a', gt, gt)
+    rewrite(tmp_path / 'masks/a')
+    gt[:, :4, :4] = 255
+    for t, mask in enumerate(gt):
+        write_mask(tmp_path / f'Annotations/480p/a/{t:05d}.png', mask)
+    (scores,) = score_davis(tmp_path / 'masks', tmp_path, binary=True)
+    assert [item.region.tolist() for item in scores.objects] == [[1, 1, 1]]
+
+
+def test_what_is_no_object_is_told(tmp_path, capsys):
+    """Values that are none, 255 among others, and masks without any."""
+    gt = moving_squares(5, 1)
+    write_sequence(tmp_path, 'grey', gt, 76 * gt)  # of a red mask
+    some = gt.copy()
+    some[1, :4, :4] = 255
+    write_sequence(tmp_path, 'some', gt, some)
+    write_sequence(tmp_path, 'empty', gt, 0 * gt)
+    alone = gt.copy()
+    alone[1:] = 0
+    write_sequence(tmp_path, 'alone', alone, gt)
+    evaluate(tmp_path / 'masks', tmp_path)
+    printed = capsys.readouterr().err
+    assert 'alone: after the first frame the ground truth is empty' in printed
+    assert printed.count('empty') == 3
+    assert 'grey [76], some [255]' in printed
+    assert 'empty: no mask has an object, all are empty' in printed
+    grey, one, empty, alone = score_davis(tmp_path / 'masks', tmp_path)
+    assert grey.objects[0].region.tolist() == [0, 0, 0]
+    assert one.objects[0].region.tolist() == [1, 1, 1]
+    assert (grey.empty, one.empty, empty.empty) == (False, False, True)
+    assert alone.gt_empty and not alone.empty and not empty.gt_empty
+
+
 @pytest.mark.parametrize('num_workers', [0, 2])
 class TestErrors:
     def message(self, davis, num_workers):

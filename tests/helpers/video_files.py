@@ -27,6 +27,7 @@ DECODERS = ('pyav', 'decord', 'opencv')
 
 # Which of the good videos a decoder refuses, and why.
 MPEG_TS = '^decord reads mpegts files wrongly$'
+MPEG_PS = '^decord reads mpeg files wrongly$'
 MIDDLE = 'reads it wrongly, since it starts between key frames$'
 STARTS_BETWEEN = dict.fromkeys(
     [
@@ -46,10 +47,12 @@ REFUSED = {
         **STARTS_BETWEEN,
         'av1.mp4': '^decord: Check failed',
         'h264.ts': MPEG_TS,
+        'mpeg2.mpg': MPEG_PS,
         'joined.ts': MPEG_TS,
         'joined_late.ts': MPEG_TS,
         'miscounted.mp4': r'1e\+09 frames, too many for decord; there are 48$',
         'middle.ts': MPEG_TS,
+        'middle_mpeg2.mpg': MPEG_PS,
         'mpeg2.ts': MPEG_TS,
         'overflow.ts': MPEG_TS,
         'sound.ts': MPEG_TS,
@@ -132,7 +135,7 @@ def encode(
             mux_cover(container)
         container.start_encoding()
         for t in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(draw(t, size), 'rgb24')
+            frame = video_frame(draw(t, size), pix_fmt)
             frame.pts = times[t] if times else t
             frame.time_base = Fraction(1, rate)
             container.mux(video.encode(frame))
@@ -141,6 +144,22 @@ def encode(
         container.mux(video.encode(None))
         if audio:
             container.mux(sound.encode(None))
+
+
+def video_frame(image, pix_fmt):
+    """A frame of an image, RGB; of a palette, which FFmpeg cannot make."""
+    if pix_fmt != 'pal8':
+        return av.VideoFrame.from_ndarray(image, 'rgb24')
+    red, green, blue = (image[..., i] // 43 for i in range(3))
+    levels = np.arange(216)
+    palette = np.zeros((256, 4), np.uint8)
+    palette[:216] = np.stack(
+        [levels * 0 + 5, levels // 36, levels // 6 % 6, levels % 6], axis=-1
+    )
+    palette *= 51
+    return av.VideoFrame.from_ndarray(
+        (36 * red + 6 * green + blue, palette), 'pal8'
+    )
 
 
 def mux_cover(container):

@@ -53,6 +53,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='folder of frames and masks (default: %(default)s)',
     )
     parser.add_argument(
+        '--binary',
+        action='store_true',
+        help='masks mark the object with 255, as in DAVIS-2016; the objects '
+        'of a ground truth that has several are scored as one (default: '
+        'where the ground truth is of that kind)',
+    )
+    parser.add_argument(
         '--resize',
         nargs=2,
         type=int_from(1),
@@ -108,6 +115,7 @@ def evaluate(args: argparse.Namespace) -> None:
             resolution=args.resolution,
             num_workers=args.num_workers,
             resize=resize,
+            binary=args.binary or 'auto',
         )
     except (ScoringError, ValueError) as error:
         raise UsageError(str(error)) from error

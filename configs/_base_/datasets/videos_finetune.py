@@ -4,7 +4,8 @@ Data: the lists train.txt and val.txt in the folder that the environment
 variable LISTS names (else data/videos), with paths relative to VIDEOS, as
 tools/data/build_file_list.py writes them; NUM_CLASSES classes.
 
-Training: 16 frames with stride 4 from a random start, random resized crop,
+Training: 16 frames with stride 4 from a random start (shorter videos repeat
+their last frame, also in testing, as VideoMAE's do), random resized crop,
 flip, and on the device, through `augmentation`, RandAugment
 rand-m7-n4-mstd0.5, random erasing 0.25, mixup 0.8 and CutMix 1.0, each drawn
 once for all frames of a clip (VideoMAE's run_class_finetuning.py and
@@ -32,7 +33,13 @@ augmentation = dict(
 train_pipeline = [
     dict(type='SeedSample'),
     dict(type='VideoInit', decoder=decoder),
-    dict(type='SampleFrames', clip_len=16, frame_interval=4, num_clips=1),
+    dict(
+        type='SampleFrames',
+        clip_len=16,
+        frame_interval=4,
+        num_clips=1,
+        out_of_bound_opt='repeat_last',
+    ),
     dict(type='VideoDecode'),
     dict(
         type='RandomResizedCrop',
@@ -50,6 +57,7 @@ val_pipeline = [
         clip_len=16,
         frame_interval=4,
         num_clips=1,
+        out_of_bound_opt='repeat_last',
         test_mode=True,
     ),
     dict(type='VideoDecode'),
@@ -65,6 +73,7 @@ test_pipeline = [
         clip_len=16,
         frame_interval=4,
         num_clips=5,
+        out_of_bound_opt='repeat_last',
         test_mode=True,
     ),
     dict(type='VideoDecode'),

@@ -7,7 +7,9 @@ Every video is decoded once and gives `num_repeats` clips, each with a crop
 and a mask of its own; so an epoch over the videos is worth `num_repeats`
 epochs. VideoMAE itself decodes a video for every clip; MGMAE, VideoMAE V2 and
 MAE-ST repeat as here.
-Clips: 16 frames, stride 4 (VideoMAE's for Kinetics-400). Multi-scale crop, no
+Clips: 16 frames, stride 4 (VideoMAE's for Kinetics-400); a video that is
+shorter repeats its last frame, as VideoMAE's do, where MMAction2 by default
+begins anew: a jump that would become a motion target. Multi-scale crop, no
 flip. `decoder` may be 'pyav', 'decord' or 'opencv'; they give the same frames.
 """
 
@@ -18,7 +20,13 @@ num_repeats = 4
 train_pipeline = [
     dict(type='SeedSample'),
     dict(type='VideoInit', decoder=decoder),
-    dict(type='SampleFrames', clip_len=16, frame_interval=4, num_clips=1),
+    dict(
+        type='SampleFrames',
+        clip_len=16,
+        frame_interval=4,
+        num_clips=1,
+        out_of_bound_opt='repeat_last',
+    ),
     dict(type='VideoDecode'),
     # From here on once for each clip.
     dict(

@@ -133,7 +133,10 @@ def make_pipeline(
         sample = dict(type='UniformSample', **views)
     else:
         sample = dict(
-            type='SampleFrames', frame_interval=frame_interval, **views
+            type='SampleFrames',
+            frame_interval=frame_interval,
+            out_of_bound_opt='repeat_last',
+            **views,
         )
     crop = 'CenterCrop' if num_crops == 1 else 'ThreeCrop'
     return [

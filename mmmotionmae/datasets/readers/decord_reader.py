@@ -8,12 +8,14 @@ from typing import Any
 from ...utils.errors import VideoError
 from .base import Frame, VideoReader
 from .pyav_reader import PyAVReader
+from .random_access import SAFE_CODECS
 
 _CHUNK = 32  # frames decoded at a time
 # FFmpeg's names of the formats in which decord finds key frames, and of
-# those that it can at least read from the start; not so MPEG-TS.
+# those that it can at least read from the start; not so MPEG-TS, and MPEG-PS
+# (.mpg, .vob), of which it may pass over the first frames.
 _SEEKABLE = {'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi', 'flv'}
-_READABLE = {*_SEEKABLE, 'asf', 'mpeg'}
+_READABLE = {*_SEEKABLE, 'asf'}
 # It asks for memory for so many, and if there is none, ends the process.
 _MAX_DECLARED = 10**8
 
@@ -25,7 +27,8 @@ class DecordReader(VideoReader):
     would give wrong frames without a word: these are refused. Where it only
     finds key frames wrongly, as where frames are shown before a key frame
     that they follow in the file (open groups of pictures; B-frames in AVI),
-    videos are decoded from their start.
+    and of codecs that are not known to be safe, videos are decoded from their
+    start.
 
     In place of single frames that it cannot decode, decord may give the
     nearest ones. A call into decord cannot be interrupted: one that exceeds
@@ -55,8 +58,14 @@ class DecordReader(VideoReader):
             self.num_frames, self.fps = reader.num_frames, reader.fps
             index, file_format = reader.index, reader.format
             declared = reader.num_declared
+            safe = reader.seeks and reader.codec in SAFE_CODECS
         if file_format not in _READABLE:
             raise VideoError(f'decord reads {file_format} files wrongly')
+        if not index.stateless:
+            raise VideoError(
+                'decord reads it wrongly, since the file gives its palette, '
+                'or the like, only once'
+            )
         if declared > _MAX_DECLARED:
             raise VideoError(
                 f'it is said to have {declared:.3g} frames, too many for '
@@ -67,8 +76,8 @@ class DecordReader(VideoReader):
                 'decord reads it wrongly, since it starts between key frames'
             )
         self._seeks = (
-            index.closed
-            and index.timed
+            safe
+            and index.closed
             and not index.trimmed
             and file_format in _SEEKABLE
         )

@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
@@ -13,6 +13,7 @@ from av.video.reformatter import (
 
 from ...utils.errors import VideoError
 from .base import Deadline, Frame, VideoReader
+from .random_access import carries_state, seeks_rightly
 
 
 class PacketIndex:
@@ -39,6 +40,8 @@ class PacketIndex:
             the first to be shown. Not so if a video was cut out of a longer
             one without encoding it anew.
         trimmed (bool): Whether some frames are not to be shown.
+        stateless (bool): Whether no packet carries what the decoder needs
+            from then on, such as a palette.
 
     Raises:
         VideoError: If the file is broken or has no frames.
@@ -46,9 +49,11 @@ class PacketIndex:
 
     def __init__(self, container: Any, stream: Any, deadline: Deadline):
         packets: list[tuple[int | None, bool, bool]] = []
+        self.stateless = True
         try:
             for packet in _demux(container, stream):
                 deadline.check()
+                self.stateless &= not carries_state(packet)
                 if packet.size:
                     packets.append(
                         (packet.pts, packet.is_keyframe, packet.is_discard)
@@ -103,7 +108,8 @@ class PyAVReader(VideoReader):
     The packets of the file are listed without decoding them. To read, it is
     entered at the last key frame before the first wanted frame, and in
     between only those frames are decoded that are wanted or that others
-    refer to.
+    refer to. Where key frames need what precedes them, see
+    :func:`seeks_rightly`, it is decoded from the start.
 
     Args:
         path: The file.
@@ -112,6 +118,9 @@ class PyAVReader(VideoReader):
 
     Attributes:
         index (PacketIndex): The list of packets.
+        codec (str): FFmpeg's name of the codec.
+        seeks (bool): Whether the video may be entered at its key frames. If
+            not, it is decoded from the start.
         format (str): FFmpeg's name of the file format.
         num_declared (float): Number of frames according to the file, which
             may be wrong.
@@ -149,6 +158,18 @@ class PyAVReader(VideoReader):
         self._to_rgb = VideoReformatter()
         # Width and height of the first frame read.
         self._size: tuple[int | None, int | None] = (None, None)
+        codec = self._stream.codec_context.codec
+        self.codec = codec.canonical_name
+        self.seeks = self.index.timed and self.index.stateless
+        if self.seeks:
+            self.seeks = seeks_rightly(
+                codec,
+                np.searchsorted(self.index.times, self.index.keys).tolist(),
+                self.num_frames,
+                self._from_start,
+                self._from_key_frame,
+            )
+            self._size = (None, None)
 
     def _open(self) -> None:
         self.deadline.check()
@@ -179,16 +200,17 @@ class PyAVReader(VideoReader):
 
     def _frames(self, indices: list[int]) -> Iterator[Frame]:
         done = 0
-        for frame in self._from_key_frame(indices):
-            yield frame
-            done += 1
+        if self.seeks:
+            for frame in self._from_key_frame(indices):
+                yield frame
+                done += 1
         # Some files have no times, or key frames that are none.
         if done < len(indices):
             yield from self._from_start(indices[done:])
 
     def _from_key_frame(self, indices: list[int]) -> Iterator[Frame]:
         """As many of the wanted frames as can be had by seeking."""
-        if not self.index.timed or not indices:
+        if not indices:
             return
         wanted = [self.index.times[index] for index in indices]
         key = max((t for t in self.index.keys if t <= wanted[0]), default=None)
@@ -227,7 +249,7 @@ class PyAVReader(VideoReader):
             if not ahead:
                 return
 
-    def _from_start(self, indices: list[int]) -> Iterator[Frame]:
+    def _from_start(self, indices: Sequence[int]) -> Iterator[Frame]:
         """The wanted frames by counting from the first."""
         position = count = 0
         for frame in self._decode_all(indices[0]):

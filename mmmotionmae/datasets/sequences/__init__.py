@@ -4,6 +4,7 @@ from .davis_dataset import DAVISDataset
 from .jhmdb_dataset import JHMDBDataset
 from .masks import (
     PALETTE,
+    VOID,
     is_binary_mask,
     object_ids,
     read_mask,
@@ -14,6 +15,7 @@ from .vip_dataset import VIPDataset
 
 __all__ = [
     'PALETTE',
+    'VOID',
     'DAVISDataset',
     'JHMDBDataset',
     'MaskError',

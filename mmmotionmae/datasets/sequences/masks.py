@@ -70,7 +70,9 @@ def _read_values(path: str | os.PathLike[str]) -> tuple[UInt8Array, str]:
 
 
 def read_mask(
-    path: str | os.PathLike[str], binary: bool = False
+    path: str | os.PathLike[str],
+    binary: bool = False,
+    keep_void: bool = False,
 ) -> UInt8Array:
     """Read a PNG mask.
 
@@ -81,6 +83,7 @@ def read_mask(
         path: The file.
         binary: Whether there is one object, whose pixels are 255 (or 1), as
             in DAVIS-2016.
+        keep_void: Whether 255 in other masks stays what it is.
 
     Returns:
         Object ids, uint8 (H, W), 0 for the background. The object of a
@@ -93,7 +96,8 @@ def read_mask(
     """
     values, _ = _read_values(path)
     if not binary:
-        values[values == VOID] = 0
+        if not keep_void:
+            values[values == VOID] = 0
         return values
     ids = object_ids(values)
     if not set(ids) <= {1, VOID}:

@@ -5,6 +5,7 @@ from .check_finite_hook import CheckFiniteHook
 from .compile_blocks_hook import CompileBlocksHook
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .export_backbone_hook import ExportBackboneHook
+from .loader_wait_hook import LoaderWaitHook
 from .preemption_hook import PreemptionHook
 from .resume_hook import ResumeHook
 from .seed_iter_hook import SeedIterHook
@@ -20,6 +21,7 @@ __all__ = [
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',
+    'LoaderWaitHook',
     'PreemptionHook',
     'ResumeHook',
     'SeedIterHook',

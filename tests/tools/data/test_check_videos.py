@@ -160,6 +160,28 @@ def test_quick_looks_at_first_middle_and_last_frame(folder, tmp_path):
     assert quick == '01.mp4\n10.mp4\n'
 
 
+def test_what_a_decoder_would_read_wrongly_is_bad(tmp_path):
+    videos = tmp_path / 'videos'
+    videos.mkdir()
+    small = dict(num_frames=6, size=(64, 48), rate=25)
+    encode(videos / 'palette.avi', 'rawvideo', 'pal8', **small)
+    encode(videos / 'program.mpg', 'mpeg2video', **small)
+    encode(videos / 'usual.mp4', **small)
+    for decoder in ('pyav', 'opencv', 'decord'):
+        out = tmp_path / f'{decoder}.txt'
+        check(videos, '--out', out, '--decoder', decoder)
+        good = out.read_text().split()
+        if decoder == 'decord':
+            assert good == ['usual.mp4']
+            assert bad(tmp_path / 'decord.bad.txt') == {
+                'palette.avi': 'decord reads it wrongly, since the file gives '
+                'its palette, or the like, only once',
+                'program.mpg': 'decord reads mpeg files wrongly',
+            }
+        else:
+            assert good == ['palette.avi', 'program.mpg', 'usual.mp4']
+
+
 def test_min_frames(folder, tmp_path):
     out = tmp_path / 'clean.txt'
     check(folder, '--out', out, '--min-frames', 8)
