@@ -17,13 +17,13 @@ import mmengine.device.utils
 import numpy as np
 import torch
 from conftest import TINY_BACKBONE, TINY_MODEL
+from gpu_steps import collate, make_samples
 from helpers.config_files import BY_STEM, read, shrink
 from helpers.global_state import seed_everything
 from helpers.inferencer_inputs import some_video
 from helpers.small_sequences import CRW, DINO, PATCH, draw_sequence, pack
-from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.registry import MODELS
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
@@ -98,39 +98,9 @@ Path = Callable[[Device], Outcome]
 
 
 def some_clips(number: int, num_frames: int, side: int) -> Tensor:
-    """Noise that moves: uint8 (N, 3, T, H, W)."""
+    """Noise: uint8 (N, 3, T, H, W)."""
     return torch.randint(
         256, (number, 3, num_frames, side, side), dtype=torch.uint8
-    )
-
-
-def make_batch(cfg: Config, videos: int, clips: int) -> list[dict]:
-    """Samples, by the end of a config's pipeline."""
-    backbone = cfg.model.backbone
-    names = [transform['type'] for transform in cfg.train_pipeline]
-    last = cfg.train_pipeline[names.index('FormatClip') + 1 :]
-    targets = cfg.model.get('targets') or {}
-    if 'flow' in targets:
-        assert any(transform['type'] == 'OpticalFlow' for transform in last)
-    pipeline = Compose([TRANSFORMS.build(transform) for transform in last])
-    return [
-        pipeline(
-            dict(
-                imgs=some_clips(clips, backbone.num_frames, backbone.img_size),
-                label=i % CLASSES,
-                num_clips=clips,
-                clip_len=backbone.num_frames,
-            )
-        )
-        for i in range(videos)
-    ]
-
-
-def collate(samples: list[dict], device: Device) -> dict[str, list]:
-    """A batch, its clips in pinned memory, its data samples not."""
-    return dict(
-        inputs=[device.pinned(sample['inputs']) for sample in samples],
-        data_samples=[sample['data_samples'] for sample in samples],
     )
 
 
@@ -166,7 +136,7 @@ def train(
     model = MODELS.build(cfg.model)
     model.init_weights()
     batches = [
-        collate(make_batch(cfg, videos, clips), device)
+        collate(make_samples(cfg, videos, clips), device.gpu is not None)
         for _ in range(STEPS * counts)
     ]
     model = model.to(device.name).train()
@@ -337,7 +307,7 @@ def run_config(
     cfg = read_small(
         stem, **{k.replace('__', '.'): changes[k] for k in changes}
     )
-    samples = make_batch(cfg, 6 * videos, clips)
+    samples = make_samples(cfg, 6 * videos, clips)
     outcome = Outcome('step')
     hooks: list[Any] = [dict(type='EMAHook', momentum=0.1)] if ema else []
     default = cfg.default_hooks
@@ -353,7 +323,7 @@ def run_config(
                 batch_size=videos,
                 num_workers=0,
                 sampler=dict(type='DefaultSampler', shuffle=False),
-                collate_fn=partial(collate, device=device),
+                collate_fn=partial(collate, pinned=device.gpu is not None),
             ),
             train_cfg=dict(type='ResumableEpochLoop', max_epochs=2),
             optim_wrapper=cfg.optim_wrapper,
@@ -420,7 +390,7 @@ def classify(device: Device) -> Outcome:
     cfg = read_small(FINETUNE, **{'model.cls_head.num_classes': CLASSES})
     model = MODELS.build(cfg.model)
     model.init_weights()
-    batch = collate(make_batch(cfg, 2, 2), device)
+    batch = collate(make_samples(cfg, 2, 2), device.gpu is not None)
     model = model.to(device.name).eval()
     outcome = Outcome('batch')
     with torch.no_grad(), device.recording() as waits:
