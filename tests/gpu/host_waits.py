@@ -72,7 +72,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     ]
     for name, path in found.items():
         waits = path['waits']
-        each = '/'.join(map(str, dict.fromkeys(waits)))
+        each = ', '.join(map(str, dict.fromkeys(waits)))
         lines.append(
             f'| {name} | {each} a {path["unit"]} | {path["difference"]:.0e} |'
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mock_device
 import pytest
+from conftest import ROOT
 from gpu.paths import FINETUNING, FROZEN, PATHS, PRETRAINING
 from helpers.processes import HUNG
 
@@ -83,6 +84,20 @@ def test_a_frame_waits_for_its_mask_alone(found, name):
 def test_where_many_patches_are_alike_a_frame_is_done_again(found):
     """The mask, how many are alike, how many at most, the mask."""
     assert found[FLAT]['waits'] == [1, 1, 4, 4, 4, 4, 4]
+
+
+def test_the_table_of_the_docs_is_true(found):
+    text = (ROOT / 'docs/gpu.md').read_text(encoding='utf-8')
+    rows = [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in text.splitlines()
+        if line.startswith('| ')
+    ]
+    now = {name: waits for name, _, waits in rows[1:]}
+    assert now == {
+        name: ', '.join(map(str, dict.fromkeys(path['waits'])))
+        for name, path in found.items()
+    }
 
 
 def test_other_waits(found):

@@ -66,7 +66,7 @@ def read_config(family: str, tiny: bool, folder: str) -> Config:
             cfg.model.cls_head.in_channels = 32
             if 'num_heads' in cfg.model.cls_head:
                 cfg.model.cls_head.num_heads = 2
-        layers = cfg.optim_wrapper.get('paramwise_cfg') or {}
+        layers: Any = cfg.optim_wrapper.get('paramwise_cfg') or {}
         if 'num_layers' in layers:
             layers.num_layers = 2
     return cfg
@@ -117,11 +117,11 @@ def collate(
 @contextmanager
 def counting_waits(
     device: torch.device, gpu: MockGPU | None
-) -> Iterator[list]:
+) -> Iterator[list[Any]]:
     """Collect what makes the host wait; on a CPU nothing does."""
     if gpu is not None:
-        with gpu.recording() as waits:
-            yield waits
+        with gpu.recording() as recorded:
+            yield recorded
         return
     if device.type != 'cuda':
         yield []
@@ -129,7 +129,7 @@ def counting_waits(
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter('always')
         torch.cuda.set_sync_debug_mode('warn')
-        waits = []
+        waits: list[Any] = []
         try:
             yield waits
         finally:

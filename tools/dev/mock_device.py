@@ -256,7 +256,7 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         for value in tree_flatten((args, kwargs))[0]
         if isinstance(value, Tensor)
     ]
-    ours = [tensor for tensor in tensors if _is_ours(tensor)]
+    ours = [tensor for tensor in tensors if isinstance(tensor, MockTensor)]
     target = kwargs.get('device')
     device = None if target is None else torch.device(target)
     on_gpu = bool(ours) if device is None else device.type == NAME
