@@ -9,7 +9,7 @@ _WITHOUT_PINNED_MEMORY = ('cpu', 'meta', 'mps')
 
 
 def wants_pinned(device: torch.device) -> bool:
-    """Whether a device copies from page-locked memory without a wait.
+    """Tell whether a device copies from page-locked memory without a wait.
 
     Args:
         device: Such as that of a model. True for CUDA and for whatever else

@@ -386,7 +386,7 @@ def segment(
 
 
 def classify(device: Device) -> Outcome:
-    """The test of a classifier, its predictions handed to the metric."""
+    """The test of a classifier, up to its scores."""
     cfg = read_small(FINETUNE, **{'model.cls_head.num_classes': CLASSES})
     model = MODELS.build(cfg.model)
     model.init_weights()
