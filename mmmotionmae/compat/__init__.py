@@ -20,6 +20,7 @@ from . import (
     running,
     saving,
     vision_transformers,
+    waiting,
 )
 from .running import end_process, leave_process_group
 from .saving import to_plain
@@ -49,7 +50,9 @@ def apply() -> None:
     drawing.write_predictions_on_pictures()
     drawing.write_videos_without_moviepy()
     running.keep_spaces_in_options()
-    running.score_in_float32()
+    waiting.copy_batches_without_waiting()
+    waiting.blend_without_waiting()
+    waiting.score_without_waiting()
     vision_transformers.refuse_unknown_arguments()
     vision_transformers.refuse_heads_that_do_not_divide()
     data_loading.keep_seeds_in_wrappers()

@@ -164,29 +164,6 @@ def keep_spaces_in_options() -> None:
     DictAction._parse_iterable = staticmethod(parse_value)
 
 
-@once
-def score_in_float32() -> None:
-    """Training accuracy of bfloat16 scores ends in a ``TypeError``.
-
-    MMAction2 1.2 turns the scores into a NumPy array, and NumPy has no
-    bfloat16. So hard labels and mixed precision in bfloat16 do not go
-    together. The loss is computed in float32 either way.
-
-    Remove when: ``BaseHead.loss_by_feat`` takes bfloat16 scores.
-    """
-    from mmaction.models.heads.base import BaseHead
-
-    original = BaseHead.loss_by_feat
-
-    @wraps(original)
-    def loss_by_feat(
-        self: Any, cls_scores: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> dict:
-        return original(self, cls_scores.float(), *args, **kwargs)
-
-    BaseHead.loss_by_feat = loss_by_feat
-
-
 def leave_process_group() -> bool:
     """Leave the process group, if there is one, before the process ends.
 

@@ -51,7 +51,7 @@ from mmengine.runner import (
 from torch import nn
 
 from mmmotionmae.checkpoints import trust_checkpoints
-from mmmotionmae.compat import packages, running, to_plain
+from mmmotionmae.compat import packages, running, to_plain, waiting
 from mmmotionmae.utils import patching as once
 from mmmotionmae.utils.errors import (
     CheckpointError,
@@ -876,3 +876,62 @@ def test_heads_must_divide_the_width(heads):
         Attention(32, heads)
     assert Attention(32, num_heads=4).scale == 8**-0.5
     assert Attention(32).num_heads == 8
+
+
+def labelled(labels):
+    samples = [ActionDataSample().set_gt_label(label) for label in labels]
+    for number, sample in enumerate(samples):
+        sample.set_field(torch.full((1 + number // 2,), number), 'extra')
+        sample.set_metainfo(dict(number=number))
+    return samples
+
+
+def test_data_samples_are_copied_with_all_that_they_hold():
+    """New ones; equal fields are parts of one tensor."""
+    samples = labelled([3, 1, 2])
+    copies = waiting.copy_samples(samples, torch.device('cpu'))
+    for number, (old, new) in enumerate(zip(samples, copies, strict=True)):
+        assert new is not old and new.number == number
+        assert new.keys() == old.keys()
+        assert torch.equal(new.gt_label, old.gt_label)
+        assert torch.equal(new.extra, old.extra)
+    one, two = copies[:2]
+    assert one.gt_label.untyped_storage().data_ptr() == (
+        two.gt_label.untyped_storage().data_ptr()
+    )
+
+
+def test_a_preprocessor_casts_as_before():
+    preprocessor = MODELS.build(dict(type='ActionDataPreprocessor'))
+    batch = dict(
+        inputs=[torch.rand(1, 3, 4, 8, 8)] * 2,
+        data_samples=labelled([3, 1]),
+        other=[1, 'a', None],
+        none=[],
+    )
+    cast = preprocessor.cast_data(batch)
+    stock = type(preprocessor).cast_data.__wrapped__(preprocessor, batch)
+    assert cast['other'] == stock['other'] == batch['other']
+    assert cast['none'] == []
+    for name in ('inputs', 'data_samples'):
+        assert len(cast[name]) == len(stock[name]) == 2
+    assert torch.equal(cast['inputs'][1], batch['inputs'][1])
+    assert [s.gt_label.item() for s in cast['data_samples']] == [3, 1]
+
+
+@pytest.mark.parametrize('many', [False, True])
+@pytest.mark.parametrize('kind', ['MixupBlending', 'CutmixBlending'])
+def test_blending_is_what_it_was(kind, many):
+    """Bit by bit, with the same draws; labels of one class and of several."""
+    blending = MODELS.build(dict(type=kind, num_classes=4, alpha=1.0))
+    labels = [[0, 1, 0, 1], [1, 0, 0, 0]] if many else [3, 1]
+    call = type(blending).__call__
+    results = []
+    for blend in (call, call.__wrapped__):
+        torch.manual_seed(1)
+        frames = torch.rand(2, 1, 3, 4, 8, 8)
+        frames, samples = blend(blending, frames, labelled(labels))
+        results.append((frames, torch.stack([s.gt_label for s in samples])))
+    for one, other in zip(*results, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+    assert results[0][1].shape == (2, 4)

@@ -6,9 +6,7 @@ beside it.
 """
 
 import copy
-from collections import Counter
 
-import pytest
 import torch
 import torch.nn.functional as F
 from conftest import as_batch, tube_mask
@@ -18,7 +16,6 @@ from mmcv.cnn.bricks.transformer import FFN
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import profile
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmmotionmae.models import MotionMAE
@@ -202,63 +199,6 @@ def test_options_that_save_operations(tiny_model):
         WIDTH * NARROW + MASKED * NARROW
     )
     assert count_flops(build(attention='cross'))['neck'] == 2 * 2 * cross
-
-
-class HostSyncs(TorchDispatchMode):
-    """Counts what makes a host wait for its device."""
-
-    NAMES = (
-        '_local_scalar_dense',
-        'nonzero',
-        'masked_select',
-        'equal',
-        'is_nonzero',
-        'unique',
-    )
-
-    def __init__(self):
-        super().__init__()
-        self.found = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if any(name.lstrip('_').startswith(n.lstrip('_')) for n in self.NAMES):
-            self.found[name] += 1
-        # A mask as an index is a hidden `nonzero`.
-        if name in ('index', 'index_put_') and any(
-            i is not None and i.dtype == torch.bool for i in args[1]
-        ):
-            self.found[name] += 1
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize('norm', ['tubelet', 'clip', 'none'])
-@pytest.mark.parametrize('sharing', ['shared', 'independent'])
-def test_no_host_sync_in_a_step(tiny_model, sharing, norm):
-    model = tiny_model(
-        neck=dict(sharing=sharing),
-        head=dict(type='MotionMAEHead', pixel_norm=norm, motion_norm=norm),
-    )
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    data = model.data_preprocessor(batch_of(), training=True)
-    with HostSyncs() as syncs:
-        with torch.autocast('cpu', torch.bfloat16):
-            losses = model(**data, mode='loss')
-        loss, _ = model.parse_losses(losses)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    assert not syncs.found
-
-
-def test_the_counter_of_host_syncs_counts():
-    with HostSyncs() as syncs:
-        x = torch.arange(4.0)
-        x[x > 1]
-        x.sum().item()
-        bool(x.any())
-    assert syncs.found['_local_scalar_dense'] == 2
-    assert syncs.found['index'] + syncs.found['nonzero'] >= 1
 
 
 def peak_bytes(function):

@@ -32,6 +32,7 @@ from ...models.utils.vit_features import (
 from ...utils.errors import UsageError
 from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from ...utils.provenance import unwrap
+from ...utils.transfer import wants_pinned
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,8 @@ class ClipEncoder:
 
     def _encode(self, clips: Tensor) -> Tensor:
         """(M, C, T, H, W) to (M, ...), float32."""
+        if wants_pinned(self.device):
+            clips = clips.pin_memory()
         batch = dict(inputs=list(clips), data_samples=None)
         inputs = self._preprocessor(batch)['inputs']
         settings = self.settings

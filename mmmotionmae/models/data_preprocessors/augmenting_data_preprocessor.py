@@ -82,8 +82,6 @@ class AugmentingDataPreprocessor(ActionDataPreprocessor):
                 'normalised clips: give mean and std.'
             )
         super().__init__(mean, std, to_rgb, to_float32, blending, format_shape)
-        # From pinned memory, which a loader has if it is told to.
-        self._non_blocking = True
         self.rand_augment = (
             None if rand_augment is None else RandAugment(**rand_augment)
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...utils.errors import UsageError, UsageTypeError
 from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from ...utils.transfer import copy_without_waiting
 from ..targets import ReconstructionTarget, as_targets
 from ..utils.decoder_masking import check_ratio, mask_decoder
 from ..utils.tubelet import TokenSplit, split_mask, token_grid
@@ -68,8 +69,6 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
         self.decoder_mask_ratio = decoder_mask_ratio
         self.patch_size = patch_size
         self.tubelet_size = tubelet_size
-        # From pinned memory, which a loader has if it is told to.
-        self._non_blocking = True
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Stack, normalise and prepare the targets.
@@ -158,9 +157,7 @@ class MotionMAEDataPreprocessor(ActionDataPreprocessor):
                     split.masked, grid, self.decoder_mask_ratio
                 )
             )
-        if self.device.type == 'cuda':
-            split = split._replace(
-                visible=split.visible.pin_memory(),
-                masked=split.masked.pin_memory(),
-            )
-        return self.cast_data(split)
+        return split._replace(
+            visible=copy_without_waiting(split.visible, self.device),
+            masked=copy_without_waiting(split.masked, self.device),
+        )

@@ -16,6 +16,7 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from ...utils.errors import UsageError
+from ...utils.transfer import wants_pinned
 from .drawing import UInt8Array
 from .tubelet_target import TubeletTarget
 
@@ -211,7 +212,9 @@ class FlowTarget(TubeletTarget):
             )
         # Into pinned memory, from where it can be copied without a wait.
         flow = torch.empty(
-            (count, *expected), dtype=flows[0].dtype, pin_memory=frames.is_cuda
+            (count, *expected),
+            dtype=flows[0].dtype,
+            pin_memory=wants_pinned(frames.device),
         )
         torch.cat(flows, out=flow)
         return flow.to(frames.device, non_blocking=True).float()

@@ -90,6 +90,43 @@ class Propagation:
         Returns:
             (L, C).
         """
+        return self._label(features, context, grid)
+
+    def attempt(
+        self, features: Tensor, context: Sequence[Frame], grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Label a frame without a wait for the device.
+
+        How many cells are as near as the k-th, the host would have to wait
+        to learn. So room is left for one more than k; where that is not
+        enough, which is rare but in flat colours, a call has to do it again.
+        On a CPU nobody waits, and the labels are always right.
+
+        Args:
+            features: As in a call.
+            context: Likewise.
+            grid: Likewise.
+
+        Returns:
+            (L, C), and a bool scalar on the device: whether they are *not*
+            those of a call.
+        """
+        doubts: list[Tensor] | None = None
+        if features.device.type != 'cpu':
+            doubts = []
+        labels = self._label(features, context, grid, doubts)
+        if doubts:
+            return labels, torch.stack(doubts).any()
+        return labels, features.new_zeros((), dtype=torch.bool)
+
+    def _label(
+        self,
+        features: Tensor,
+        context: Sequence[Frame],
+        grid: tuple[int, int],
+        doubts: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Label a frame; what would need a wait is added to ``doubts``."""
         h, w = grid
         groups = [
             [frame for frame in context if frame.local is local]
@@ -101,7 +138,9 @@ class Propagation:
         rows = max(1, self.max_affinities // (len(context) * h * w * w))
         return torch.cat(
             [
-                self._label_rows(features, groups, labels, grid, top, rows)
+                self._label_rows(
+                    features, groups, labels, grid, top, rows, doubts
+                )
                 for top in range(0, h, rows)
             ]
         )
@@ -114,6 +153,7 @@ class Propagation:
         grid: tuple[int, int],
         top: int,
         rows: int,
+        doubts: list[Tensor] | None,
     ) -> Tensor:
         """Label some rows of the grid; ``labels`` (N * L, C): all frames'."""
         h, w = grid
@@ -136,7 +176,7 @@ class Propagation:
                 linear(query, frame.features[first * w : last * w])
                 for frame in group
             ]
-            values, number, cell = self._nearest(affinities, near)
+            values, number, cell = self._nearest(affinities, near, doubts)
             place = offset + number * (h * w) + first * w + cell
             found.append((values, place))
             offset += len(group) * h * w
@@ -174,7 +214,10 @@ class Propagation:
         return near.flatten(2).flatten(0, 1)
 
     def _nearest(
-        self, affinities: Sequence[Tensor], near: Tensor | None
+        self,
+        affinities: Sequence[Tensor],
+        near: Tensor | None,
+        doubts: list[Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Find the largest affinities of each query.
 
@@ -184,6 +227,8 @@ class Propagation:
         Args:
             affinities: (Q, K) for each of the N frames.
             near: (Q, K), bool, or None: all are.
+            doubts: Where to note, on the device, whether there are more ties
+                than are returned. None: all are.
 
         Returns:
             Affinities, -inf where there are too few, numbers of the frames
@@ -208,7 +253,10 @@ class Propagation:
             # Cells beyond k may hold ties of the k-th value, never of -inf.
             kth = _kth(values.flatten(1), self.topk)
             kth = kth.clamp_min(torch.finfo(kth.dtype).min)
-            if bool((largest[:, self.topk :] >= kth).any()):
+            more = (largest[:, self.topk :] >= kth).any()
+            if doubts is not None:
+                doubts.append(more)
+            elif bool(more):
                 most = int((maxima >= kth).sum(1).max())
                 largest, cells = maxima.topk(most)
                 values = _gather(affinities, largest, cells)

@@ -17,6 +17,7 @@ from mmaction.registry import MODELS, TASK_UTILS
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
+from ...utils.transfer import copy_without_waiting
 from ..backbones import locate_encoder, video_vit_of
 from .affinity import Frame, Propagation
 from .base import SequenceModel
@@ -176,14 +177,33 @@ class LabelPropagation(SequenceModel):
             self.features(lambda n: self._frames(video, n), len(video))
         ):
             grid = (maps.shape[1], maps.shape[2])
-            features = self._normalize(maps, number)
+            features = F.normalize(rearrange(maps, 'd h w -> (h w) d'), dim=1)
+            broken = ~torch.isfinite(features.sum())
             if number == 0:
                 labels, state = codec.encode(sample, grid)
-                labels = labels.to(features)
+                labels = copy_without_waiting(
+                    labels.to(features.dtype), features.device
+                )
+                doubt = torch.zeros_like(broken)
             else:
-                labels = self.propagation(features, [*given, *recent], grid)
-                labels = rearrange(labels, '(h w) c -> c h w', h=grid[0])
+                context = [*given, *recent]
+                labels, doubt = self.propagation.attempt(
+                    features, context, grid
+                )
+                labels = _as_maps(labels, grid)
+            flags = torch.stack((broken, doubt)).to('cpu', non_blocking=True)
             output = codec.decode(labels, state)
+            # The labels are here, so the flags are, which came before them.
+            broken, doubt = flags
+            if broken:
+                raise ValueError(
+                    f'The features of frame {number} are not finite: are the '
+                    'weights of the encoder?'
+                )
+            if doubt:
+                labels = self.propagation(features, context, grid)
+                labels = _as_maps(labels, grid)
+                output = codec.decode(labels, state)
             if number in late:
                 labels, output = codec.insert(
                     labels, output, sample, number, state
@@ -200,14 +220,10 @@ class LabelPropagation(SequenceModel):
                 recent.extend([Frame(features, flat, True)] * self.num_context)
 
     def _frames(self, video: Tensor, numbers: Sequence[int]) -> Tensor:
-        return self.data_preprocessor.normalize(video[list(numbers)])
+        # An index of numbers would have to be copied to the device.
+        frames = torch.stack([video[number] for number in numbers])
+        return self.data_preprocessor.normalize(frames)
 
-    def _normalize(self, maps: Tensor, number: int) -> Tensor:
-        """(D, h, w) to (h * w, D), each of length 1."""
-        features = F.normalize(rearrange(maps, 'd h w -> (h w) d'), dim=1)
-        if not torch.isfinite(features.sum()):
-            raise ValueError(
-                f'The features of frame {number} are not finite: are the '
-                'weights of the encoder?'
-            )
-        return features
+
+def _as_maps(labels: Tensor, grid: tuple[int, int]) -> Tensor:
+    return rearrange(labels, '(h w) c -> c h w', h=grid[0])

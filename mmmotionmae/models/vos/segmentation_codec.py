@@ -15,6 +15,8 @@ from mmaction.structures import ActionDataSample
 from PIL import Image
 from torch import Tensor
 
+from ...utils.transfer import copy_without_waiting
+
 Size = tuple[int, int]
 
 
@@ -175,8 +177,9 @@ class SegmentationCodec:
         mask = sample.gt_masks[frame]
         mask = np.where(np.isin(mask, sample.late_masks[frame]), mask, 0)
         grid = (maps.shape[1], maps.shape[2])
-        new = self.encode_mask(mask, labels, grid).to(maps)
+        new = self.encode_mask(mask, labels, grid)
         new[labels.ids == 0] = 0
+        new = copy_without_waiting(new.to(maps.dtype), maps.device)
         maps = maps * (1 - new.sum(0)) + new
         return maps, np.where(mask > 0, mask, output)
 

@@ -167,6 +167,27 @@ def test_ties_are_kept(topk, radius):
     assert np.abs(want - without).max() > 0.02
 
 
+@pytest.mark.parametrize('max_affinities', [100, 10**6])
+@pytest.mark.parametrize('features, width', [(draw, 8), (draw_exact, 4)])
+def test_an_attempt_knows_whether_it_is_right(features, width, max_affinities):
+    """On a GPU, where the number of ties would have to be waited for."""
+    query, context = problem(features=features, width=width)
+    arguments = DINO | dict(keep_ties=True, max_affinities=max_affinities)
+    propagation = Propagation(**arguments)
+    frames = [
+        Frame(torch.from_numpy(keys), torch.from_numpy(labels), local)
+        for keys, labels, local in context
+    ]
+    given = torch.from_numpy(query), frames, GRID
+    doubts = []
+    labels = propagation._label(*given, doubts)
+    wrong = not torch.equal(labels, propagation(*given))
+    assert bool(torch.stack(doubts).any()) == wrong == (width == 4)
+    # A CPU knows at once.
+    labels, doubt = propagation.attempt(*given)
+    assert torch.equal(labels, propagation(*given)) and not doubt
+
+
 def test_of_ties_any_are_taken_but_k_in_number():
     query, context = problem(3, features=draw_exact, width=4)
     length = len(query)
