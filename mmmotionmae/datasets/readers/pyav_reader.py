@@ -1,6 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -11,8 +11,9 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
+from ...utils.deadlines import Deadline
 from ...utils.errors import VideoError
-from .base import Deadline, Frame, VideoReader
+from .base import Frame, VideoReader
 
 
 class PacketIndex:
@@ -107,8 +108,8 @@ class PyAVReader(VideoReader):
 
     Args:
         path: The file.
-        time_limit: Seconds that opening and reading may take in all. None:
-            no limit.
+        time_limit: As in the base class.
+        file: What is read in place of the path; it can seek.
 
     Attributes:
         index (PacketIndex): The list of packets.
@@ -120,8 +121,13 @@ class PyAVReader(VideoReader):
         VideoError: If it is no video, here or when frames are read.
     """
 
-    def __init__(self, path: str, time_limit: float | None = None) -> None:
-        super().__init__(path, time_limit)
+    def __init__(
+        self,
+        path: str,
+        time_limit: float | Deadline | None = None,
+        file: BinaryIO | None = None,
+    ) -> None:
+        super().__init__(path, time_limit, file)
         self._open()
         try:
             self.format = self._container.format.name
@@ -152,8 +158,12 @@ class PyAVReader(VideoReader):
 
     def _open(self) -> None:
         self.deadline.check()
+        if self.file is not None:
+            self.file.seek(0)
         try:
-            self._container = av.open(self.path, timeout=self.deadline.left())
+            self._container = av.open(
+                self.file or self.path, timeout=self.deadline.left()
+            )
         except (av.FFmpegError, OSError, ValueError) as error:
             self.deadline.check()
             raise VideoError(reason_of(error)) from error
@@ -176,6 +186,7 @@ class PyAVReader(VideoReader):
     def close(self) -> None:
         """Give back the file."""
         self._container.close()
+        super().close()
 
     def _frames(self, indices: list[int]) -> Iterator[Frame]:
         done = 0
@@ -245,7 +256,7 @@ class PyAVReader(VideoReader):
         Args:
             index: Which frame is wanted, for the error message.
         """
-        self.close()
+        self._container.close()
         self._open()
         before = self.index.num_before
         for packet in self._packets():
