@@ -415,3 +415,15 @@ def test_long_names_of_members(tmp_path):
         with open_file(name) as file:
             assert file.read() == b'abc'
             assert file.name.startswith('longlong')
+
+
+def test_a_file_that_has_been_replaced(folder, serve):
+    """Its size is asked for anew, once the old one does not fit."""
+    server = serve()
+    url = f'{server.url}/a.bin'
+    assert len(read_file(url, NO_RETRY)) == 3000
+    for size in (2000, 4000):
+        server._files['/a.bin'] = bytes(size)
+        with pytest.raises(StorageError, match=f'{size} bytes came'):
+            read_file(url, NO_RETRY)
+        assert read_file(url, NO_RETRY) == bytes(size)
