@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +172,10 @@ def _measure_speed(
     reading = Reading(args.clip_len, args.frame_interval, args.size)
     tables, texts, floors = [], [], []
     for source in _sources(args, folder):
-        stored = args.stores and not source.raw_frames
-        places = store(source) if stored else nullcontext([])
-        with places as elsewhere:
+        with ExitStack() as stack:
+            elsewhere: list[Place] = []
+            if args.stores and not source.raw_frames:
+                elsewhere = stack.enter_context(store(source))
             measured = _measure_source(args, source, reading, elsewhere, clock)
         tables.append(measured.as_dict())
         texts.append(measured.markdown())

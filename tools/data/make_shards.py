@@ -36,8 +36,6 @@ from mmmotionmae.utils.stores import (
 NOTE = 'make_shards.json'
 LIST = 'list.txt'
 PART = '.part'
-# The header before a member holds its whole name, and such a size.
-FORMAT = dict(format=tarfile.USTAR_FORMAT, encoding='utf-8', errors='strict')
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2**20
 
@@ -324,7 +322,8 @@ def header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     info.mode = 0o644
-    return info.tobuf(**FORMAT)
+    # In this format the header holds all of the name and of the size.
+    return info.tobuf(tarfile.USTAR_FORMAT, 'utf-8', 'strict')
 
 
 def prepare(
