@@ -1,5 +1,4 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import os.path as osp
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..utils.errors import (
     VideoTimeoutError,
 )
 from ..utils.seeding import SampleIndex, with_seed_of
+from ..utils.stores import find_store, is_url, join_name
 from .annotation import (
     find_frame_folders,
     find_videos,
@@ -62,8 +62,10 @@ class RobustVideoDataset(PatientDataset):
         pipeline (list[dict]): The transforms.
         ann_file (str): The list. Defaults to ``''``: all videos below the
             folder of ``data_prefix``, without labels.
-        data_prefix (dict): ``video``: the folder to which paths are relative;
-            or ``img``: likewise, for raw frames.
+        data_prefix (dict): ``video``: the folder to which paths are relative,
+            also a URL; or ``img``: likewise, for raw frames. Paths of a list
+            may be URLs themselves, or members of tar shards,
+            ``shard.tar@offset@size``.
         delimiter (str, optional): What stands between the parts of a line.
             Defaults to None: white space or a comma.
         filename_tmpl (str): Names of raw frames, if there is a list.
@@ -84,6 +86,10 @@ class RobustVideoDataset(PatientDataset):
             the prediction. Defaults to False.
         start_index (int, optional): Number of the first raw frame. Defaults
             to None: 1 for raw frames, 0 for videos.
+        backend_args (dict, optional): What reaches the files, see
+            :func:`~mmmotionmae.datasets.readers.open_video`; for
+            :class:`VideoInit`. Defaults to None: the file system, or fsspec
+            for URLs.
         **kwargs: ``storage_delays`` and ``sleep``, see
             :class:`PatientDataset`; others as in MMAction2's
             ``VideoDataset``. With ``num_classes`` all
@@ -114,6 +120,7 @@ class RobustVideoDataset(PatientDataset):
         max_refetch: int = 100,
         leave_out: bool = False,
         start_index: int | None = None,
+        backend_args: dict | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.get('multi_class') and not kwargs.get('num_classes'):
@@ -129,6 +136,9 @@ class RobustVideoDataset(PatientDataset):
         self.num_repeats = num_repeats
         self.max_bad_share = max_bad_share
         self.leave_out = leave_out
+        self.backend_args = backend_args
+        if backend_args:
+            find_store('', backend_args)  # an error now, not after an hour
         self._hopeless: set[str] = set()
         self._last_failure = ''
         if start_index is None:  # as in MMAction2's data sets
@@ -166,6 +176,10 @@ class RobustVideoDataset(PatientDataset):
 
     def _list_videos(self) -> list[dict]:
         prefix = self.data_prefix['img' if self.raw_frames else 'video']
+        if not self.ann_file and (is_url(prefix) or self.backend_args):
+            raise UsageError(
+                f'What is below {prefix!r} is not searched: give an ann_file.'
+            )
         path = 'frame_dir' if self.raw_frames else 'filename'
         how: dict[str, Any] = dict(
             num_classes=self.num_classes, multi_class=self.multi_class
@@ -187,7 +201,14 @@ class RobustVideoDataset(PatientDataset):
         else:
             find = find_frame_folders if self.raw_frames else find_videos
             infos = [{path: x, 'label': -1} for x in find(prefix or '.')]
-        return [dict(x, **{path: osp.join(prefix, x[path])}) for x in infos]
+        return [dict(x, **{path: join_name(prefix, x[path])}) for x in infos]
+
+    def get_data_info(self, idx: int) -> dict:
+        """With what reaches the file, if that is given."""
+        info = super().get_data_info(idx)
+        if self.backend_args:
+            info['backend_args'] = self.backend_args
+        return info
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels of a video, for ``ClassBalancedDataset``.

@@ -26,7 +26,14 @@ def read_image(
         OSError: If the file cannot be read.
         cv2.error: If OpenCV refuses it, as it does an image of 10**10 pixels.
     """
-    content = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    return decode_image(Path(path).read_bytes(), flags)
+
+
+def decode_image(
+    data: bytes, flags: int = cv2.IMREAD_COLOR
+) -> npt.NDArray[np.uint8] | None:
+    """Decode the content of an image file; see :func:`read_image`."""
+    content = np.frombuffer(data, np.uint8)
     # Unlike `imread`, `imdecode` refuses a truncated JPEG (OpenCV 4.11)
     # instead of filling it up with grey, and opens the file once.
     return cv2.imdecode(content, flags) if len(content) else None

@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ from .data_report import (
     FRAME_FLOOR,
     NOTES,
     VIDEO_FLOOR,
+    Speeds,
     memory_markdown,
 )
+from .data_stores import Place, store
 from .data_timing import measure
 from .memory import EVERY, FEWEST, check_memory
 
@@ -65,6 +68,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--frames',
         action='store_true',
         help='also measure on raw frames: JPEG files of quality 95',
+    )
+    add(
+        '--stores',
+        action='store_true',
+        help='also measure on the same videos in a tar shard, behind HTTP on '
+        'this machine, and both',
     )
     add('--generate', type=int_from(1), default=8, help='clips to generate')
     add('--decoders', nargs='+', choices=list(READERS), default=list(READERS))
@@ -163,33 +172,54 @@ def _measure_speed(
     reading = Reading(args.clip_len, args.frame_interval, args.size)
     tables, texts, floors = [], [], []
     for source in _sources(args, folder):
-        decoders = ['raw frames'] if source.raw_frames else args.decoders
-        ours = [
-            our_path(
-                source,
-                reading,
-                args.decoders[0] if source.raw_frames else decoder,
-                repeats,
-                clock,
-            )
-            for decoder in decoders
-            for repeats in sorted(set(args.repeats))
-        ]
-        measured = measure(
-            source,
-            reading,
-            stock_path(source, reading, clock),
-            ours,
-            args.num_samples // args.batch_size,
-            args.batch_size,
-            args.num_workers,
-            clock,
-        )
+        with ExitStack() as stack:
+            elsewhere: list[Place] = []
+            if args.stores and not source.raw_frames:
+                elsewhere = stack.enter_context(store(source))
+            measured = _measure_source(args, source, reading, elsewhere, clock)
         tables.append(measured.as_dict())
         texts.append(measured.markdown())
         floors.append(FRAME_FLOOR if source.raw_frames else VIDEO_FLOOR)
     texts.append(NOTES.format(floor='; '.join(floors)))
     return dict(tables=tables), '\n\n'.join(texts)
+
+
+def _measure_source(
+    args: argparse.Namespace,
+    source: Source,
+    reading: Reading,
+    elsewhere: Sequence[Place],
+    clock: Clock,
+) -> Speeds:
+    """Measure stock MMAction2 and ours, and ours on the videos elsewhere."""
+    decoders = ['raw frames'] if source.raw_frames else args.decoders
+    ours = [
+        our_path(
+            source,
+            reading,
+            args.decoders[0] if source.raw_frames else decoder,
+            repeats,
+            clock,
+        )
+        for decoder in decoders
+        for repeats in sorted(set(args.repeats))
+    ]
+    stored = [
+        our_path(source, reading, decoder, repeats, clock, place)
+        for decoder in decoders
+        for repeats in sorted(set(args.repeats))
+        for place in elsewhere
+    ]
+    return measure(
+        source,
+        reading,
+        stock_path(source, reading, clock),
+        [*ours, *stored],
+        args.num_samples // args.batch_size,
+        args.batch_size,
+        args.num_workers,
+        clock,
+    )
 
 
 def _sources(args: argparse.Namespace, folder: Path) -> list[Source]:

@@ -18,6 +18,7 @@ from mmmotionmae.utils.errors import TooManyBadVideosError
 
 from .clips import Source
 from .common import Clock
+from .data_stores import Place
 
 STAGES = ('open', 'decode', 'transform', 'collate')
 
@@ -71,6 +72,7 @@ class DataPath:
         repeats: Clips in a sample.
         collate: Joins samples.
         clock: Tells the time.
+        local: Name of the same path on plain files, if this one is not.
         seconds: Time spent in each stage of the last batch.
     """
 
@@ -79,6 +81,7 @@ class DataPath:
     repeats: int
     collate: Callable[[list], Any]
     clock: Clock = time.perf_counter
+    local: str = ''
     seconds: dict[str, float] = field(
         default_factory=lambda: defaultdict(float)
     )
@@ -213,8 +216,18 @@ def our_path(
     decoder: str,
     repeats: int,
     clock: Clock = time.perf_counter,
+    place: Place | None = None,
 ) -> DataPath:
-    """`RobustVideoDataset` with `VideoInit`, `VideoDecode`, `FormatClip`."""
+    """`RobustVideoDataset` with `VideoInit`, `VideoDecode`, `FormatClip`.
+
+    Args:
+        source: What is read.
+        reading: Which frames of it.
+        decoder: Of :class:`VideoInit`.
+        repeats: Clips of a video.
+        clock: Tells the time.
+        place: Where the videos are. None: in plain files.
+    """
     pipeline = _pipeline(
         reading,
         [dict(type='VideoInit', decoder=decoder)],
@@ -223,19 +236,21 @@ def our_path(
     )
     dataset = dict(
         type='RobustVideoDataset',
-        ann_file=source.ann_file,
-        data_prefix=_prefix(source),
+        ann_file=place.ann_file if place else source.ann_file,
+        data_prefix=dict(video=place.prefix) if place else _prefix(source),
         pipeline=pipeline,
         num_repeats=repeats,
     )
     repeat = 'repeat_' if repeats > 1 else ''
     name = 'raw frames' if source.raw_frames else decoder
+    name = f'ours, {name}, R = {repeats}'
     return DataPath(
-        f'ours, {name}, R = {repeats}',
+        f'{name}, {place.name}' if place else name,
         DATASETS.build(dataset),
         repeats,
         FUNCTIONS.get(f'{repeat}pseudo_collate'),
         clock,
+        name if place else '',
     )
 
 

@@ -27,6 +27,7 @@ class Speeds(Measured):
         differences: Where tensors are not those of stock MMAction2.
         num_compared: Samples that were compared.
         loader: Clips per second out of a loader, for each data path.
+        local: For paths on stores, the name of the same one on plain files.
     """
 
     about: str
@@ -37,6 +38,7 @@ class Speeds(Measured):
     differences: list[str] = field(default_factory=list)
     num_compared: int = 0
     loader: dict[str, list[float]] = field(default_factory=dict)
+    local: dict[str, str] = field(default_factory=dict)
 
     def row(self, name: str) -> dict[str, Any]:
         """See the base class."""
@@ -55,12 +57,21 @@ class Speeds(Measured):
             for stage in STAGES
             if stage in self.rounds[name][0]
         }
+        if name in self.local:
+            ratio = self.part(self.local[name], 'total') / total
+            row['ratio_to_local'] = float(np.median(ratio))
+            row['local_quartiles'] = np.percentile(ratio, [25, 75]).tolist()
         floor = self.part(self.floor, 'total') / self.repeats[name]
         row['ratio_to_floor'] = float(np.median(total / floor))
         reading = np.array(
             [r.get('open', 0) + r['decode'] for r in self.rounds[name]]
         )
         row['reading_to_floor'] = float(np.median(reading / floor))
+        if name in self.loader and name in self.local:
+            ratio = np.array(self.loader[name]) / np.array(
+                self.loader[self.local[name]]
+            )
+            row['loader_ratio_to_local'] = float(np.median(ratio))
         if name in self.loader:
             rate = np.array(self.loader[name])
             ratio = rate / np.array(self.loader[self.stock])
@@ -113,6 +124,12 @@ COLUMNS = (
     Column('clips/s', 'clips_per_second', '.1f'),
     Column('ms/clip', 'ms_per_clip', '.2f'),
     Column('x stock', _ratio('ratio_to_stock', 'ratio_quartiles'), '.2f'),
+    Column(
+        'x plain files',
+        _ratio('ratio_to_local', 'local_quartiles'),
+        '.2f',
+        optional=True,
+    ),
     *(Column(stage, ('split', stage), '.2f') for stage in STAGES),
     Column('/ floor', 'ratio_to_floor', '.2f'),
     Column('open + decode / floor', 'reading_to_floor', '.2f'),
@@ -120,6 +137,12 @@ COLUMNS = (
     Column(
         'loader, x stock',
         _ratio('loader_ratio_to_stock', 'loader_ratio_quartiles'),
+        '.2f',
+        optional=True,
+    ),
+    Column(
+        'loader, x plain files',
+        'loader_ratio_to_local',
         '.2f',
         optional=True,
     ),

@@ -73,6 +73,7 @@ def measure(
         [text for text in texts if text],
         len(compared),
         time_loaders(paths, draws, batch_size, num_workers, clock),
+        {path.name: path.local for path in ours if path.local},
     )
 
 

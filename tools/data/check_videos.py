@@ -31,6 +31,7 @@ from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.files import complete_file
 from mmmotionmae.utils.processes import run_jobs
 from mmmotionmae.utils.progress import RecordFile
+from mmmotionmae.utils.stores import find_member, is_there, is_url, join_name
 
 
 class Video(NamedTuple):
@@ -81,7 +82,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--prefix',
         metavar='FOLDER',
-        help='what the paths of a list are relative to '
+        help='what the paths of a list are relative to, also a URL '
         '(default: the current folder)',
     )
     parser.add_argument(
@@ -192,14 +193,14 @@ def read_lines(args: argparse.Namespace) -> list[Line]:
         raise UsageError(str(error)) from error
     text = Path(source).read_text(encoding='utf-8-sig')
     lines = [
-        Line(line, path, Video(osp.join(prefix, path), num_frames))
+        Line(line, path, Video(join_name(prefix, path), num_frames))
         for line, (path, num_frames) in zip(
             (line for line in text.split('\n') if line.strip()),
             videos,
             strict=True,
         )
     ]
-    if not any(osp.exists(line.video.path) for line in lines):
+    if not any(is_there(line.video.path) for line in lines):
         raise UsageError(
             f'None of the {len(lines)} videos of {source!r} is there; the '
             f'first would be {lines[0].video.path!r}. Say with --prefix what '
@@ -298,14 +299,16 @@ class Progress:
             self._known[tuple(record.values())] = verdict
 
     def _key(self, video: Video) -> dict:
-        """What a verdict depends on."""
+        """What a verdict depends on; of files elsewhere, on the name."""
+        member = find_member(video.path)
         try:
-            stat = os.stat(video.path)
+            stat = os.stat(member.shard if member else video.path)
             size, mtime = stat.st_size, stat.st_mtime_ns
-        except OSError:
+        except (OSError, ValueError):
             size = mtime = -1
+        path = video.path
         return dict(
-            path=osp.abspath(video.path),
+            path=path if is_url(path) else osp.abspath(path),
             size=size,
             mtime_ns=mtime,
             listed_frames=video.num_frames,

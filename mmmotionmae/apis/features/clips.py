@@ -13,6 +13,7 @@ import numpy as np
 from ...datasets import RobustVideoDataset
 from ...datasets.annotation import VIDEO_EXTENSIONS
 from ...utils.errors import UsageError
+from ...utils.stores import is_plain, is_there, join_name
 
 
 class ClipDataset(RobustVideoDataset):
@@ -182,7 +183,9 @@ def open_inputs(
     )
     if isinstance(inputs, (str, os.PathLike)):
         path = Path(inputs)
-        if path.is_dir():
+        if not is_plain(os.fspath(inputs)):
+            inputs = [inputs]
+        elif path.is_dir():
             if data_prefix:
                 raise UsageError(
                     f'{str(path)!r} is a folder; data_prefix is for lists.'
@@ -209,7 +212,7 @@ def open_inputs(
         key = 'frame_dir' if frames else 'filename'
         prefix = os.fspath(data_prefix)
         kwargs['infos'] = [
-            {key: osp.join(prefix, os.fspath(name)), 'label': -1}
+            {key: join_name(prefix, os.fspath(name)), 'label': -1}
             for name in inputs
         ]
     pipeline = make_pipeline(**settings, arrays=arrays is not None)
@@ -241,7 +244,7 @@ def _check_labels(labels: Sequence[int], number: int) -> None:
 def _check_files(dataset: ClipDataset) -> None:
     """Find a wrong data_prefix before all videos are reported as bad."""
     names = (dataset.name_of(idx) for idx in range(len(dataset)))
-    if not any(osp.exists(name) for name in names):
+    if not any(is_there(name) for name in names):
         raise UsageError(
             f'None of the {len(dataset)} videos is there; the first would be '
             f'{dataset.name_of(0)!r}. Paths are relative to data_prefix '

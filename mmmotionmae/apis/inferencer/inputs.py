@@ -22,6 +22,7 @@ from ...models import ReconstructionTarget
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import trained_grid, tubelet_of
 from ...utils.errors import UsageError, VideoError
+from ...utils.stores import is_plain, title_of
 from ..features.clips import make_pipeline
 
 
@@ -52,7 +53,8 @@ def list_inputs(inputs: Any) -> list[VideoInput]:
     Args:
         inputs: One of these, or a list or tuple of them:
 
-            * a video file;
+            * a video file, also as a URL or a member of a tar shard,
+              ``shard.tar@offset@size``;
             * a folder: all videos below it, sorted; if there is none, each
               folder of images in it, itself included, is a video of which
               they are the frames;
@@ -93,6 +95,8 @@ def _list_one(value: Any, number: int) -> list[VideoInput]:
             'file, a folder, or a uint8 array or tensor (T, H, W, 3).'
         )
     path = os.fspath(value)
+    if not is_plain(path):
+        return [VideoInput(path, title_of(path), 'file')]
     if osp.isdir(path):
         return _list_folder(path)
     if not osp.isfile(path):
@@ -102,8 +106,7 @@ def _list_one(value: Any, number: int) -> list[VideoInput]:
             f'{path!r} is a picture. Name the folder that holds the frames '
             'of the video instead.'
         )
-    name = osp.splitext(osp.basename(path))[0]
-    return [VideoInput(path, name, 'file')]
+    return [VideoInput(path, title_of(path), 'file')]
 
 
 def _array(frames: np.ndarray, number: int) -> VideoInput:

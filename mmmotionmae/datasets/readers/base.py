@@ -1,66 +1,32 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ...utils.errors import (
-    StorageTimeoutError,
-    VideoError,
-    VideoTimeoutError,
-)
+from ...utils.deadlines import Deadline
+from ...utils.errors import VideoError
 
 Frame = npt.NDArray[np.uint8]
 
 
-class Deadline:
-    """A limit on the time that one video may take.
+@contextmanager
+def naming(member: str) -> Iterator[None]:
+    """Add to errors which member of a tar shard they are about.
 
     Args:
-        seconds: Counted from now. None: no limit.
-        clock: What they are measured with.
-        work_clock: Likewise the seconds that this process has computed.
+        member: Its name; ``''``: errors stay as they are.
     """
-
-    def __init__(
-        self,
-        seconds: float | None,
-        clock: Callable[[], float] = time.monotonic,
-        work_clock: Callable[[], float] = time.process_time,
-    ) -> None:
-        self.seconds = seconds
-        self._clock = clock
-        self._work_clock = work_clock
-        self._work_before = work_clock()
-        self.end = None if seconds is None else clock() + seconds
-
-    def check(self) -> None:
-        """Raise a :class:`VideoTimeoutError` once the time is over."""
-        if self.end is not None and self._clock() > self.end:
-            raise self.error()
-
-    def left(self) -> float | None:
-        """Seconds left, at least 0; None without a limit."""
-        if self.end is None:
-            return None
-        return max(0.0, self.end - self._clock())
-
-    def error(self) -> VideoTimeoutError:
-        """Make the error to raise.
-
-        A decoder that computes for so long has the video to thank for it; one
-        that waits, the disk or the network.
-        """
-        assert self.seconds is not None
-        text = f'reading it takes more than {self.seconds:g} s'
-        work = self._work_clock() - self._work_before
-        if work < self.seconds / 2:
-            return StorageTimeoutError(f'{text}, most of it waiting')
-        return VideoTimeoutError(text)
+    try:
+        yield
+    except VideoError as error:
+        if member:
+            error.args = (f'{error} ({member!r} in the shard)',)
+        raise
 
 
 class VideoReader(ABC):
@@ -71,12 +37,15 @@ class VideoReader(ABC):
 
     Args:
         path: The file, or the folder of frames.
-        time_limit: Seconds that opening and reading may take in all. None:
-            no limit.
+        time_limit: Seconds that opening and reading may take in all, or the
+            deadline that has begun. None: no limit.
+        file: What is read in place of ``path``, or keeps it in being; closed
+            with the reader.
 
     Attributes:
         num_frames (int): Number of frames, at least 1.
         fps (float): Average frames per second; 0 where unknown.
+        member (str): Name in a tar shard, which errors tell; ``''`` for none.
 
     Raises:
         VideoError: If it is not a video, here or when frames are read.
@@ -84,10 +53,19 @@ class VideoReader(ABC):
 
     num_frames: int
     fps: float
+    member = ''
 
-    def __init__(self, path: str, time_limit: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        time_limit: float | Deadline | None = None,
+        file: BinaryIO | None = None,
+    ) -> None:
         self.path = path
-        self.deadline = Deadline(time_limit)
+        self.file = file
+        if not isinstance(time_limit, Deadline):
+            time_limit = Deadline(time_limit)
+        self.deadline = time_limit
 
     @abstractmethod
     def _frames(self, indices: list[int]) -> Iterator[Frame]:
@@ -116,15 +94,18 @@ class VideoReader(ABC):
                 f'Frames {wanted[0]} to {wanted[-1]} are asked for, but '
                 f'there are {self.num_frames}.'
             )
-        yield from self._frames(wanted)
+        with naming(self.member):
+            yield from self._frames(wanted)
 
     def lost(self, index: int, cause: object = '') -> VideoError:
         """The error for a frame that cannot be decoded."""
         reason = f'frame {index} of {self.num_frames} cannot be decoded'
         return VideoError(f'{reason}: {cause}' if cause else reason)
 
-    def close(self) -> None:  # noqa: B027  (not every reader holds something)
+    def close(self) -> None:
         """Give back the file."""
+        if self.file is not None:
+            self.file.close()
 
     def __enter__(self) -> Any:
         return self

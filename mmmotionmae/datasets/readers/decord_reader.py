@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ...utils.deadlines import Deadline
 from ...utils.errors import VideoError
 from .base import Frame, VideoReader
 from .pyav_reader import PyAVReader
@@ -36,15 +37,16 @@ class DecordReader(VideoReader):
 
     Args:
         path: The file.
-        time_limit: Seconds that opening and reading may take in all. None:
-            no limit.
+        time_limit: As in the base class.
 
     Raises:
         ImportError: If decord is missing.
         VideoError: If it is no video, or one that decord reads wrongly.
     """
 
-    def __init__(self, path: str, time_limit: float | None = None) -> None:
+    def __init__(
+        self, path: str, time_limit: float | Deadline | None = None
+    ) -> None:
         try:
             import decord
         except ImportError as error:
@@ -54,7 +56,7 @@ class DecordReader(VideoReader):
             ) from error
         super().__init__(path, time_limit)
         self._errors = (decord.DECORDError, RuntimeError, IndexError)
-        with PyAVReader(path, time_limit) as reader:
+        with PyAVReader(path, self.deadline) as reader:
             self.num_frames, self.fps = reader.num_frames, reader.fps
             index, file_format = reader.index, reader.format
             declared = reader.num_declared
@@ -91,6 +93,7 @@ class DecordReader(VideoReader):
     def close(self) -> None:
         """Give back the file."""
         self._reader = None
+        super().close()
 
     def _call(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
         """Call decord, for no longer than there is time."""

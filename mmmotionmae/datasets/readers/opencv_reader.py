@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import cv2
 
+from ...utils.deadlines import Deadline
 from ...utils.errors import VideoError
 from .base import Frame, VideoReader
 from .pyav_reader import PyAVReader
@@ -26,16 +27,17 @@ class OpenCVReader(VideoReader):
 
     Args:
         path: The file.
-        time_limit: Seconds that opening and reading may take in all. None:
-            no limit.
+        time_limit: As in the base class.
 
     Raises:
         VideoError: If it is no video, or one that OpenCV reads wrongly.
     """
 
-    def __init__(self, path: str, time_limit: float | None = None) -> None:
+    def __init__(
+        self, path: str, time_limit: float | Deadline | None = None
+    ) -> None:
         super().__init__(path, time_limit)
-        with PyAVReader(path, time_limit) as reader:
+        with PyAVReader(path, self.deadline) as reader:
             self.num_frames, self.fps = reader.num_frames, reader.fps
             whole = reader.index.whole
         if not whole:

@@ -12,6 +12,7 @@ from mmengine.dataset import BaseDataset
 
 from ...utils.errors import SequenceError
 from ...utils.files import by_number
+from ...utils.stores import is_url
 
 
 def list_files(folder: str, extensions: tuple[str, ...]) -> dict[str, str]:
@@ -87,8 +88,8 @@ class SequenceDataset(BaseDataset, metaclass=ABCMeta):
     Raises:
         FileNotFoundError: If a file is missing.
         SequenceError: If files do not belong together, there are no
-            sequences, or names occur twice, are unknown or would lead out of
-            the folder.
+            sequences, the folder is a URL, or names occur twice, are unknown
+            or would lead out of the folder.
     """
 
     def __init__(
@@ -99,6 +100,11 @@ class SequenceDataset(BaseDataset, metaclass=ABCMeta):
         test_mode: bool = True,
         **kwargs: Any,
     ) -> None:
+        if is_url(os.fspath(data_root)):
+            raise SequenceError(
+                f'data_root must be a folder of this machine, not '
+                f'{os.fspath(data_root)!r}: copy the data set.'
+            )
         self.sequences = sequences
         self.finished: set[str] = set()
         super().__init__(

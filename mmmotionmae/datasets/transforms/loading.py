@@ -12,6 +12,7 @@ from mmcv.transforms import BaseTransform
 
 from ...utils.errors import VideoError
 from ...utils.files import complete_file
+from ...utils.stores import is_url, stamp_of
 from ..readers import (
     FrameFolderReader,
     VideoReader,
@@ -30,7 +31,8 @@ class VideoInit(BaseTransform):
 
     Required keys: ``filename``; or, for raw frames, ``frame_dir`` and
     optionally ``total_frames``, ``filename_tmpl``, ``offset`` and
-    ``start_index``, as MMAction2's ``RawframeDataset`` gives them.
+    ``start_index``, as MMAction2's ``RawframeDataset`` gives them. Optional:
+    ``backend_args``, see :func:`~mmmotionmae.datasets.readers.open_video`.
 
     Added keys: ``video_reader``; ``total_frames``; ``avg_fps`` (30 where the
     file does not tell); ``start_index``, 0.
@@ -77,7 +79,10 @@ class VideoInit(BaseTransform):
     def _open(self, results: dict) -> VideoReader:
         if 'frame_dir' not in results:
             return open_video(
-                results['filename'], self.decoder, self.time_limit
+                results['filename'],
+                self.decoder,
+                self.time_limit,
+                results.get('backend_args'),
             )
         start = results.get('start_index', 1) + results.get('offset', 0)
         return FrameFolderReader(
@@ -86,6 +91,7 @@ class VideoInit(BaseTransform):
             results.get('filename_tmpl'),
             start,
             results.get('total_frames'),
+            results.get('backend_args'),
         )
 
     def __repr__(self) -> str:
@@ -177,7 +183,7 @@ class DecodeToMemory(BaseTransform):
         """Decode ``results['filename']``, or remember it."""
         filename = results['filename']
         if filename not in self._videos:
-            video = self._load(filename)
+            video = self._load(filename, results.get('backend_args'))
             if self._used + video[0].nbytes > self.max_bytes:
                 return self._add(results, *video)
             self._used += video[0].nbytes
@@ -191,37 +197,38 @@ class DecodeToMemory(BaseTransform):
         results.update(array=frames, total_frames=len(frames), avg_fps=fps)
         return results
 
-    def _load(self, filename: str) -> tuple[np.ndarray, float]:
+    def _load(
+        self, filename: str, backend_args: dict | None
+    ) -> tuple[np.ndarray, float]:
         if self.cache_dir is None:
-            return self._decode(filename)
-        path = self._cache_file(filename)
+            return self._decode(filename, backend_args)
+        path = self._cache_file(filename, backend_args)
         with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile):
             with np.load(path) as video:
                 return video['frames'], float(video['fps'])
-        frames, fps = self._decode(filename)
+        frames, fps = self._decode(filename, backend_args)
         suffix = f'.{os.getpid()}.tmp'
         with complete_file(path, suffix) as part, open(part, 'wb') as file:
             np.savez(file, frames=frames, fps=fps)
         return frames, fps
 
-    def _cache_file(self, filename: str) -> Path:
+    def _cache_file(self, filename: str, backend_args: dict | None) -> Path:
         """By all that the frames depend on."""
-        try:
-            status = os.stat(filename)
-        except OSError as error:
-            raise VideoError('there is no such file') from error
         origin = (
-            os.path.abspath(filename),
-            status.st_size,
-            status.st_mtime_ns,
+            filename if is_url(filename) else os.path.abspath(filename),
+            stamp_of(filename, backend_args),
             self.decoder,
             self.short_side,
         )
         name = hashlib.sha256(repr(origin).encode()).hexdigest()[:24]
         return Path(self.cache_dir or '') / f'{name}.npz'
 
-    def _decode(self, filename: str) -> tuple[np.ndarray, float]:
-        with open_video(filename, self.decoder) as reader:
+    def _decode(
+        self, filename: str, backend_args: dict | None
+    ) -> tuple[np.ndarray, float]:
+        with open_video(
+            filename, self.decoder, backend_args=backend_args
+        ) as reader:
             frames = [
                 self._scale(frame)
                 for frame in reader.frames(range(reader.num_frames))
