@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...datasets import RobustVideoDataset
-from ...datasets.annotation import VIDEO_EXTENSIONS
+from ...datasets.annotation import kind_of
 from ...utils.errors import UsageError
 
 
@@ -189,10 +189,10 @@ def open_inputs(
             raise FileNotFoundError(
                 f'There is no list, folder or video {str(path)!r}.'
             )
-        elif path.suffix.lower() in VIDEO_EXTENSIONS:
-            inputs = [path]
-        else:
+        elif kind_of(str(path)) == 'list':
             kwargs['ann_file'] = str(path)
+        else:  # what is no video fails as one
+            inputs = [path]
     given = not isinstance(inputs, (str, os.PathLike))
     arrays = None
     if given:
@@ -237,10 +237,10 @@ def _check_labels(labels: Sequence[int], number: int) -> None:
 
 def _check_files(dataset: ClipDataset) -> None:
     """Find a wrong data_prefix before all videos are reported as bad."""
-    names = (dataset.name_of(idx) for idx in range(len(dataset)))
-    if not any(osp.exists(name) for name in names):
+    paths = (dataset.path_of(idx) for idx in range(len(dataset)))
+    if not any(osp.exists(path) for path in paths):
         raise UsageError(
             f'None of the {len(dataset)} videos is there; the first would be '
-            f'{dataset.name_of(0)!r}. Paths are relative to data_prefix '
+            f'{dataset.path_of(0)!r}. Paths are relative to data_prefix '
             '(--data-prefix).'
         )
