@@ -153,7 +153,7 @@ def open_inputs(
     data_prefix: str | os.PathLike[str] = '',
     labels: Sequence[int] | None = None,
     frames: bool = False,
-    filename_tmpl: str = 'img_{:05}.jpg',
+    **listing: Any,
 ) -> ClipDataset:
     """Find the videos.
 
@@ -163,7 +163,8 @@ def open_inputs(
         data_prefix: The folder to which the paths of a list are relative.
         labels: One for each video.
         frames: Whether they are folders of raw frames.
-        filename_tmpl: How these are named.
+        **listing: ``filename_tmpl``, ``columns`` and ``clip_unit``, as in
+            :class:`RobustVideoDataset`.
 
     Raises:
         UsageError: If inputs or labels are not as they should be, or none of
@@ -175,7 +176,7 @@ def open_inputs(
         inputs = [inputs] if inputs.ndim == 4 else list(inputs)
     kind = 'img' if frames else 'video'
     kwargs: dict[str, Any] = dict(
-        data_prefix={kind: os.fspath(data_prefix)}, filename_tmpl=filename_tmpl
+        data_prefix={kind: os.fspath(data_prefix)}, **listing
     )
     if isinstance(inputs, (str, os.PathLike)):
         path = Path(inputs)

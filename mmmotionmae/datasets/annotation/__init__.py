@@ -9,7 +9,7 @@ from .kinds import LIST_EXTENSIONS, VIDEO_EXTENSIONS, is_video, kind_of
 from .layout import Columns, Layout
 from .opening import open_list
 from .paths import check_windows_paths, locate
-from .tables import form_of, read_lines, read_rows
+from .tables import read_lines, read_rows, read_texts
 
 __all__ = [
     'LIST_EXTENSIONS',
@@ -21,7 +21,6 @@ __all__ = [
     'check_windows_paths',
     'find_frame_folders',
     'find_videos',
-    'form_of',
     'is_video',
     'kind_of',
     'locate',
@@ -29,6 +28,7 @@ __all__ = [
     'read_frame_list',
     'read_lines',
     'read_rows',
+    'read_texts',
     'read_video_list',
     'walk',
 ]

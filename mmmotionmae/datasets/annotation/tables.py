@@ -143,6 +143,30 @@ def read_rows(ann_file: str, layout: Layout) -> Iterator[Row]:
         yield from parse_part(ann_file, form, layout, *part)
 
 
+def read_texts(ann_file: str, layout: Layout) -> tuple[str, list[str]]:
+    """What is written in a list: names of columns, '' without, and entries.
+
+    Args:
+        ann_file: A list without errors.
+        layout: Of the list.
+
+    Returns:
+        Lines as they are, but for line ends; together, and without the names
+        if there are none, they are a list again. Entries of a JSON array
+        become lines of JSON.
+    """
+    form = form_of(ann_file, layout)
+    if form.kind == 'json':
+        return '', [row.text for row in read_rows(ann_file, layout)]
+    texts = [
+        line.removesuffix('\n')
+        for _, lines in read_parts(ann_file)
+        for line in lines
+        if line.strip()
+    ]
+    return (texts.pop(0), texts) if form.header else ('', texts)
+
+
 def parse_part(
     ann_file: str, form: Form, layout: Layout, first: int, lines: list[str]
 ) -> Iterator[Row]:
