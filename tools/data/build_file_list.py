@@ -56,7 +56,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'with a sub-folder of videos for each class. The paths are relative '
         'to the folder, which is to be data_prefix.video (with --frames: '
         'data_prefix.img) of RobustVideoDataset. Hidden files and what is no '
-        'video are passed over, and named in passed_over.txt. A sub-folder '
+        'video are passed over and named; in passed_over.txt, if they are '
+        'many. A sub-folder '
         'without videos keeps its place among the classes.'
     )
     parser.add_argument('folder', help='where the videos are')
@@ -166,7 +167,7 @@ def write_passed_over(path: Path, found: Found) -> None:
     for line in found.passed_over():
         print(line)
     names = sorted([*found.litter, *found.others])
-    if names:
+    if not found.all_named():
         with complete_file(path) as temporary:
             temporary.write_text(
                 ''.join(f'{name}\n' for name in names),

@@ -36,7 +36,7 @@ from mmmotionmae.datasets.readers import (
     VideoReader,
     open_video,
 )
-from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.errors import AnnotationError, VideoError
 from mmmotionmae.utils.files import complete_file
 from mmmotionmae.utils.processes import run_jobs
 from mmmotionmae.utils.progress import RecordFile
@@ -200,8 +200,11 @@ def read_lines(args: argparse.Namespace) -> tuple[str, list[Line]]:
             Line(source if writable(source) else '', source, Video(source))
         ]
     layout = layout_of(args)
-    listed = open_list(source, layout)
-    check_windows_paths(source, listed, prefix)
+    try:
+        listed = open_list(source, layout)
+        check_windows_paths(source, listed, prefix)
+    except AnnotationError as error:
+        raise UsageError(str(error)) from error
     names, texts = read_texts(source, layout)
     lines = [
         Line(

@@ -99,14 +99,10 @@ def _list_one(value: Any, number: int) -> list[VideoInput]:
         raise UsageError(f'There is no video file or folder {path!r}.')
     kind = kind_of(path)
     if kind == 'list':
-        raise UsageError(
-            f'{path!r} is a list, or other text. Name the videos themselves, '
-            'or a folder that holds them.'
-        )
+        raise UsageError(f'{path!r} is a list. Name the videos themselves.')
     if kind == 'picture':
         raise UsageError(
-            f'{path!r} is a picture. Name the folder that holds the frames '
-            'of the video instead.'
+            f'{path!r} is a picture. Name the folder of all frames instead.'
         )
     name = osp.splitext(osp.basename(path))[0]
     return [VideoInput(path, name, 'file')]

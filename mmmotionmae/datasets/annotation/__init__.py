@@ -9,7 +9,8 @@ from .kinds import LIST_EXTENSIONS, VIDEO_EXTENSIONS, is_video, kind_of
 from .layout import Columns, Layout
 from .opening import open_list
 from .paths import check_windows_paths, locate
-from .tables import read_lines, read_rows, read_texts
+from .tables import read_rows, read_texts
+from .texts import read_lines
 
 __all__ = [
     'LIST_EXTENSIONS',

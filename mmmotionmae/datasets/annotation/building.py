@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ...utils.errors import AnnotationError
 from .layout import Layout, Row
-from .tables import form_of, parse_part, read_parts, read_rows
+from .tables import form_of, parse_part, read_rows
+from .texts import read_parts
 
 MAGIC = b'MMMLIST1'
 ALIGNMENT = 64

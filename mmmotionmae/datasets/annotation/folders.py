@@ -30,6 +30,10 @@ class Found(NamedTuple):
     litter: list[str]
     others: list[str]
 
+    def all_named(self) -> bool:
+        """Whether :meth:`passed_over` names each file and folder."""
+        return max(len(self.litter), len(self.others)) <= _NAMED
+
     def passed_over(self) -> list[str]:
         """Tell what was passed over: one line for each kind, if any."""
         lines = []
