@@ -53,6 +53,8 @@ class ListDataset(PatientDataset):
             and the pipeline does not know of such.
     """
 
+    serialize_data: bool
+
     def __init__(
         self,
         ann_file: str,
@@ -87,7 +89,8 @@ class ListDataset(PatientDataset):
         """Open the list. Its index is shared, and need not be serialised."""
         if self._fully_initialized:
             return
-        serialize, self.serialize_data = self.serialize_data, False
+        serialize = self.serialize_data
+        self.serialize_data = False
         super().full_init()
         if not isinstance(self.data_list, ListedVideos):
             self.serialize_data = serialize
@@ -99,7 +102,9 @@ class ListDataset(PatientDataset):
     def _check_pipeline(self) -> None:
         """Make sure that parts of videos are not taken for all of them."""
         steps = self.pipeline.transforms
-        if steps and not any(getattr(x, 'honours_clips', False) for x in steps):
+        if steps and not any(
+            getattr(x, 'honours_clips', False) for x in steps
+        ):
             raise UsageError(
                 f'{self.ann_file} lists clips, from a start to an end, of '
                 'which only VideoInit (with VideoDecode) and DecodeToMemory '

@@ -76,8 +76,8 @@ class RobustVideoDataset(ListDataset):
         start_index (int, optional): Number of the first raw frame. Defaults
             to None: 1 for raw frames, 0 for videos.
         **kwargs: ``columns`` and ``clip_unit``, see :class:`ListDataset`;
-            ``storage_delays`` and ``sleep``, see :class:`PatientDataset`; others as in MMAction2's
-            ``VideoDataset``. With ``num_classes`` all
+            ``storage_delays`` and ``sleep``, see :class:`PatientDataset`;
+            others as in MMAction2's ``VideoDataset``. With ``num_classes`` all
             labels are checked: from 0, and one for each video. With
             ``multi_class`` a line may have any number of them, and a sample
             has a vector of ``num_classes`` zeros and ones.

@@ -61,14 +61,14 @@ def indices(size, rank, world_size, shuffle, round_up, seed):
     return order[:total][rank::world_size]
 
 
-@pytest.mark.parametrize('size', [1, 3, 10, 9001])
+@pytest.mark.parametrize('size', [1, 3, 10, 4100])
 @pytest.mark.parametrize('shuffle', [True, False])
 @pytest.mark.parametrize('round_up', [True, False])
 @pytest.mark.parametrize('sampler_type', [DefaultSampler, SeededSampler])
 def test_samples_of_all_processes(
     monkeypatch, size, shuffle, round_up, sampler_type
 ):
-    for world_size in (1, 2, 7):
+    for world_size in (1, 3):
         for rank in range(world_size):
             if not round_up and rank >= size:
                 continue

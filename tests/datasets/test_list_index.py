@@ -2,10 +2,9 @@
 """Indexes of long lists: made once, shared, and made anew."""
 
 import copy
+import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,21 +169,21 @@ def test_classes_are_checked_with_an_index_too(listed):
 
 def test_many_processes_at_once(listed):
     """All get the whole list, whoever makes the index."""
-    code = (
-        'import sys; from mmmotionmae.datasets.annotation import *;'
-        'from mmmotionmae.datasets.annotation import opening;'
-        'opening.INDEX_FROM = 0;'
-        'print(sum(x["label"] for x in '
-        'open_list(sys.argv[1], Layout()).entries()))'
-    )
-    argv = [sys.executable, '-c', code, str(listed)]
-    runs = [
-        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    for run in runs:
-        assert run.communicate()[0].split()[-1] == '600'
-        assert run.returncode == 0
+    context = multiprocessing.get_context('fork')
+    results = context.SimpleQueue()
+    begin = context.Barrier(4)
+
+    def run():
+        begin.wait()
+        results.put(sum(labels(listed, layout=Layout())))
+
+    processes = [context.Process(target=run) for _ in range(4)]
+    for process in processes:
+        process.start()
+    assert [results.get() for _ in processes] == [600] * 4
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
     assert len(list(listed.parent.iterdir())) == 2
 
 
@@ -218,9 +217,7 @@ def test_long_and_short_forms_are_read_alike(tmp_path, monkeypatch):
 def both(listed, **kwargs):
     """Ours, and the stock data set on what it can read."""
     listed.write_text('\n'.join(f'a{i}.mp4 {i % 5}' for i in range(50)))
-    args = dict(
-        ann_file=str(listed), pipeline=[], data_prefix=dict(video='x')
-    )
+    args = dict(ann_file=str(listed), pipeline=[], data_prefix=dict(video='x'))
     return RobustVideoDataset(**args, **kwargs), VideoDataset(**args, **kwargs)
 
 

@@ -43,9 +43,9 @@ class ClipDataset(RobustVideoDataset):
             **kwargs,
         )
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Entries that are given, or are in the list or folder."""
-        infos = self._infos
+        infos: Sequence[dict] | None = self._infos
         if infos is None:
             infos = super().load_data_list()
         if self._labels is None:

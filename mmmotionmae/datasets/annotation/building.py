@@ -181,7 +181,9 @@ class Builder:
         sizes = [len(path.encode()) for path in batch.paths]
         ends = self._ends + np.cumsum(np.array(sizes, np.int64))
         self._ends = int(ends[-1])
-        self._write('paths', np.frombuffer(''.join(batch.paths).encode(), 'u1'))
+        self._write(
+            'paths', np.frombuffer(''.join(batch.paths).encode(), 'u1')
+        )
         self._write('ends', ends)
         self._write('labels', batch.labels)
         if self.layout.multi_class:
@@ -253,8 +255,8 @@ class Builder:
             )
         if unit is None and len(units) == 2:
             raise AnnotationError(
-                f'{self.ann_file}, line {max(units.values())}: some clips have '
-                f'a decimal point, as in line {units[1]}, and are in seconds; '
+                f'{self.ann_file}, line {max(units.values())}: some clips '
+                f'have a decimal point, as in line {units[1]}, for seconds; '
                 f'others have none, as in line {units[0]}, and would be in '
                 "frames. clip_unit='seconds' or 'frames' says what all are."
             )
@@ -283,7 +285,8 @@ class Builder:
         """
         if not self.size:
             raise AnnotationError(f'{self.ann_file} lists no videos.')
-        columns, place = {}, 0
+        columns: dict[str, list[Any]] = {}
+        place = 0
         for name, column in self._files.items():
             size = column.tell()
             columns[name] = [self._dtypes[name].str, place, size]

@@ -29,9 +29,8 @@ def parse_line(where: str, number: int, line: str, layout: Layout) -> Row:
     if layout.order is not None:
         return _ordered(where, number, line, layout, layout.order)
     if layout.frames:
-        names = ('total_frames',)
-        if layout.with_offset:
-            names = ('offset', *names)
+        offset = ('offset',) if layout.with_offset else ()
+        names = (*offset, 'total_frames')
         return _frames(where, number, line, layout, names)
     return _video(where, number, line, layout)
 
@@ -130,7 +129,7 @@ def _ordered(
     ):
         raise AnnotationError(
             f'{where}: total_frames {values["total_frames"]} tells of a '
-            "folder of raw frames, which data_prefix=dict(img=...) is for; a "
+            'folder of raw frames, which data_prefix=dict(img=...) is for; a '
             f'video has -1: {line!r}.'
         )
     return make_row(where, number, line, folder, values, numbers[len(names) :])

@@ -54,14 +54,16 @@ def _not_text(ann_file: str, error: UnicodeDecodeError) -> AnnotationError:
     kind = kind_of(ann_file)
     if kind in ('video', 'picture'):
         return AnnotationError(f'{ann_file} is a {kind}, not a list.')
+    number = 0
     with open(ann_file, 'rb') as file:
-        for number, line in enumerate(file, 1):
+        for line in file:
+            number += 1
             try:
                 line.decode('utf-8')
             except UnicodeDecodeError as of_line:
                 error = of_line
                 break
     return AnnotationError(
-        f'{ann_file}, line {number} is not a text in UTF-8, so '
-        f'{ann_file} is not a text file in UTF-8: {error}.'
+        f'{ann_file} is not a text file in UTF-8: {ann_file}, line {number}: '
+        f'{error}.'
     )

@@ -21,9 +21,7 @@ from ..readers import (
 )
 
 
-def clip_range(
-    results: dict, num_frames: int, fps: float
-) -> tuple[int, int]:
+def clip_range(results: dict, num_frames: int, fps: float) -> tuple[int, int]:
     """The frames of a clip: first, and one past the last.
 
     Frame i is shown at i / ``fps`` seconds; a clip from a start to an end has

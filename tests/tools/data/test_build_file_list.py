@@ -142,6 +142,49 @@ def test_order_of_the_classes(videos, tmp_path, capsys):
     assert not (tmp_path / 'b').exists()
 
 
+def test_litter_makes_no_classes(videos, tmp_path, capsys):
+    """And a class without videos that can be read shifts no labels."""
+    touch(
+        videos,
+        '.ipynb_checkpoints/x.mp4',
+        '__MACOSX/run/._00.mp4',
+        'run/._00.mp4',
+        'run/Thumbs.db',
+        'dance/1.xyz',
+        *[f'run/{i}.srt' for i in range(30)],
+    )
+    out = tmp_path / 'lists'
+    build(videos, out, '--val-share', 0)
+    assert (out / 'classes.txt').read_text().split('\n') == [
+        *['air drums, 2', 'dance', 'run', 'zoo', '']
+    ]
+    labels = {path.split('/')[0]: label for path, label in read(out, 'train')}
+    assert labels == {'air drums, 2': 0, 'run': 2, 'zoo': 3}
+    assert len(read(out, 'train')) == 23
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2:] == [
+        'without videos: dance',
+        "passed over, hidden or left over: 4: '.ipynb_checkpoints/', "
+        "'__MACOSX/', 'run/._00.mp4', 'run/Thumbs.db'",
+        printed[4],
+        f'{out}/passed_over.txt: all 36 of them',
+    ]
+    start = "passed over, other files: 32: 'dance/1.xyz', 'run/0.srt', "
+    assert printed[4].startswith(start)
+    assert printed[4].endswith('and 22 more (30 .srt, 1 .xyz, 1 .txt)')
+    named = (out / 'passed_over.txt').read_text().splitlines()
+    assert len(named) == 36 and 'run/29.srt' in named
+    # Extensions that were once not known.
+    touch(videos, 'dance/1.MTS', 'dance/2.m2ts')
+    build(videos, out, '--val-share', 0, '--overwrite')
+    assert [x for x in read(out, 'train') if x[1] == 1] == [
+        ('dance/1.MTS', 1),
+        ('dance/2.m2ts', 1),
+    ]
+    build(videos / 'zoo', tmp_path / 'zoo', '--unlabelled')
+    assert not (tmp_path / 'zoo/passed_over.txt').exists()
+
+
 def test_videos_without_a_class(videos, tmp_path):
     touch(videos, 'b.mp4', 'c.mp4')
     with pytest.raises(UsageError, match=r"'b.mp4' and 1 more .*--unlabelled"):
