@@ -121,14 +121,14 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def columns_of(args: argparse.Namespace) -> Columns | None:
-    """What ``--columns`` says."""
+    """Columns of a list, as ``--columns`` has them."""
     if args.columns and all('=' in text for text in args.columns):
         return dict(text.split('=', 1) for text in args.columns)
     return args.columns
 
 
 def layout_of(args: argparse.Namespace) -> Layout:
-    """What :func:`add_list_arguments` and ``--frames`` say.
+    """Layout of a list, by :func:`add_list_arguments` and ``--frames``.
 
     Raises:
         UsageError: If that makes no sense.

@@ -44,7 +44,7 @@ class ListedVideos(Sequence[dict]):
 
     @property
     def has_clips(self) -> bool:
-        """Whether some entries are parts of a video."""
+        """Tell whether some entries are parts of a video."""
         return self.listed.facts['clip_unit'] is not None
 
     @overload

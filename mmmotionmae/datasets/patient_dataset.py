@@ -53,7 +53,7 @@ class PatientDataset(BaseActionDataset):
         return info['frame_dir' if self.raw_frames else 'filename']
 
     def name_of(self, idx: int) -> str:
-        """What a sample is called in messages."""
+        """Name of a sample in messages."""
         return self.path_of(idx)
 
     def load(self, idx: int) -> tuple[Any, Failure | None]:

@@ -187,7 +187,7 @@ def by_number(name: str) -> tuple[list[str | int], str]:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or left behind by a system.
+    """Tell whether a file or folder is hidden, or left by a system.
 
     Args:
         name: Without folders: ``.DS_Store``, ``._1.mp4``, ``__MACOSX``.

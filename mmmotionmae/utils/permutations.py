@@ -71,7 +71,7 @@ def _first(size: int, generator: torch.Generator) -> Numbers:
 
 @cache
 def _is_known() -> bool:
-    """Whether this version of PyTorch shuffles in the way known here."""
+    """Tell whether this PyTorch shuffles in the way known here."""
     generator = torch.Generator()
     generator.manual_seed(1)
     first = _first(2 * _PART, generator)

@@ -15,7 +15,7 @@ _NAMED = 10
 
 
 class Found(NamedTuple):
-    """What a walk has come upon.
+    """Files and folders that a walk has come upon.
 
     Attributes:
         paths: Videos, or folders of frames, relative and sorted.
@@ -31,7 +31,7 @@ class Found(NamedTuple):
     others: list[str]
 
     def all_named(self) -> bool:
-        """Whether :meth:`passed_over` names each file and folder."""
+        """Tell whether :meth:`passed_over` names each file and folder."""
         return max(len(self.litter), len(self.others)) <= _NAMED
 
     def passed_over(self) -> list[str]:

@@ -76,7 +76,7 @@ def kind_of(path: str) -> Kind:
 
 
 def _is_animated(path: str) -> bool:
-    """Whether a WebP file says that it holds several pictures."""
+    """Tell whether a WebP file says that it holds several pictures."""
     try:
         with open(path, 'rb') as file:
             head = file.read(21)

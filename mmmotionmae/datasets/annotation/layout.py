@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a list has on its lines.
+    """Parts of the lines of a list.
 
     Attributes:
         frames: Whether it lists folders of raw frames instead of videos.
@@ -119,13 +119,13 @@ class Layout:
 
     @property
     def names(self) -> dict[str, str]:
-        """What the list calls the path or another column."""
+        """Names that the list has for the path or other columns."""
         pairs = self.columns or ()
         return {x[0]: x[1] for x in pairs if isinstance(x, tuple)}
 
     @property
     def order(self) -> tuple[str, ...] | None:
-        """What follows the path; None: as usual, or told by names."""
+        """Columns after the path; None: as usual, or told by names."""
         if self.columns is None or self.names:
             return None
         return tuple(x for x in self.columns if isinstance(x, str))

@@ -60,7 +60,7 @@ def _of_tail(
     tail: str,
     delimiter: str | None,
 ) -> Row:
-    """What follows a path, if it is not just a label, or several."""
+    """Read what follows a path, if it is more than a label."""
     parts = _split_all(tail, delimiter)
     if parts == ['0', '-1']:  # VideoMAE V2's: all of a video
         return make_row(where, number, line, path, {}, [])

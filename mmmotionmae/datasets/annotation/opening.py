@@ -55,7 +55,7 @@ def open_list(
 
 
 def _candidates(ann_file: str, layout: Layout) -> list[Path]:
-    """Where an index may be, or go."""
+    """List where an index may be, or go."""
     list_path = Path(osp.realpath(ann_file))
     text = json.dumps(layout.as_dict(), sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -12,7 +12,7 @@ _URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+://')
 
 
 def locate(prefix: str, path: str) -> str:
-    r"""Where a path of a list leads.
+    r"""Find where a path of a list leads.
 
     Args:
         prefix: The folder that it is relative to, or ``''``.

@@ -37,7 +37,7 @@ class Header(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What kind of list a file is, by its name and its first line."""
+    """Kind of list that a file is, by its name and its first line."""
 
     kind: Literal['text', 'csv', 'json', 'jsonl']
     header: Header | None = None
@@ -85,7 +85,7 @@ def read_rows(ann_file: str, layout: Layout) -> Iterator[Row]:
 
 
 def read_texts(ann_file: str, layout: Layout) -> tuple[str, list[str]]:
-    """What is written in a list: names of columns, '' without, and entries.
+    """Read the texts of a list: names of columns, '' without, and entries.
 
     Args:
         ann_file: A list without errors.
