@@ -1,6 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Clips of long videos, beside files that hold no more than these."""
 
+import shutil
+
 import av
 import cv2
 import numpy as np
@@ -9,10 +11,12 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from mmmotionmae.apis.features.clips import make_pipeline, open_inputs
+from mmmotionmae.apis.inferencer.inputs import list_inputs
 from mmmotionmae.datasets import RobustVideoDataset
 from mmmotionmae.datasets.readers import open_video
 from mmmotionmae.datasets.transforms.loading import clip_range
-from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.errors import UsageError, VideoError
+from mmmotionmae.utils.video_files import write_gif
 
 FPS, TOTAL, FIRST, LAST = 25, 60, 13, 41
 
@@ -209,3 +213,18 @@ def test_a_clip_beyond_the_end_is_a_bad_one(folder, tmp_path):
     assert list(dataset.bad_videos.read()) == [f'{path}#t=9,10']
     with open_video(str(path)) as reader:
         assert reader.num_frames == TOTAL
+
+
+def test_a_video_of_any_name_is_no_list(folder, tmp_path):
+    """GIF, or without an extension; as for reconstructions."""
+    frames = np.random.default_rng(1).integers(0, 256, (4, 24, 32, 3), 'u1')
+    write_gif(tmp_path / 'x.gif', frames, 5)
+    shutil.copy(folder / 'cut.mkv', tmp_path / 'film')
+    settings = dict(img_size=24, num_frames=4)
+    for path in (tmp_path / 'x.gif', tmp_path / 'film'):
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            dataset = open_inputs(path, settings)
+        assert len(dataset) == 1 and dataset[0]['reason'] == ''
+        assert [video.source for video in list_inputs(path)] == [str(path)]
+    with pytest.raises(UsageError, match='is a list. Name the videos'):
+        list_inputs(folder / 'cut.txt')
