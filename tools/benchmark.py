@@ -12,6 +12,7 @@ from mmmotionmae.cli.arguments import run_tool
 COMMANDS = dict(
     model='a step of our model beside VideoMAE and transformers',
     data='the data path beside stock MMAction2',
+    lists='long lists of videos: time to open and draw from them, memory',
     training='loader, model and trainer of a config: which side limits',
     testing='the dense test of a recogniser beside stock MMAction2',
     scaling='the cost of a step over frames and frame size',

@@ -24,7 +24,9 @@ from mmmotionmae.checkpoints import (
 )
 from mmmotionmae.cli.arguments import (
     add_amp_argument,
+    add_list_arguments,
     add_load_options,
+    columns_of,
     int_from,
     load_options_of,
     run_job_tool,
@@ -127,6 +129,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='how frames of a list are named (default: %(default)s)',
     )
+    add_list_arguments(parser)
     parser.add_argument(
         '--clip-len',
         type=int_from(1),
@@ -203,6 +206,8 @@ def extract(args: argparse.Namespace) -> Features:
         data_prefix=args.data_prefix,
         frames=args.frames,
         filename_tmpl=args.filename_tmpl,
+        columns=columns_of(args),
+        clip_unit=args.clip_unit,
         dtype=args.dtype,
         batch_size=args.batch_size,
         num_workers=args.num_workers,

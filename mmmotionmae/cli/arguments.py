@@ -15,6 +15,8 @@ from mmengine.dist import is_main_process
 from ..apis.runner import MAX_SEED, load_config
 from ..checkpoints import trust_checkpoints
 from ..compat import end_process, leave_process_group
+from ..datasets.annotation import Columns, Layout
+from ..datasets.annotation.layout import UNITS
 from ..utils.errors import (
     MMMotionMAEError,
     Preemption,
@@ -97,6 +99,43 @@ def refuse_old_files(files: Sequence[str | None], overwrite: bool) -> None:
             raise UsageError(
                 f'{file!r} exists; add --overwrite to replace it.'
             )
+
+
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that tell what is on the lines of a list."""
+    parser.add_argument(
+        '--columns',
+        nargs='+',
+        metavar='NAME',
+        help='what follows the path on a line, such as "start end label" or '
+        '"start_index total_frames"; or NAME=COLUMN for those that a list '
+        'with names calls otherwise (default: a label, if anything; docs/'
+        'lists.md)',
+    )
+    parser.add_argument(
+        '--clip-unit',
+        choices=UNITS,
+        help='of start and end (default: seconds if they have a decimal '
+        'point)',
+    )
+
+
+def columns_of(args: argparse.Namespace) -> Columns | None:
+    """Columns of a list, as ``--columns`` has them."""
+    if args.columns and all('=' in text for text in args.columns):
+        return dict(text.split('=', 1) for text in args.columns)
+    return args.columns
+
+
+def layout_of(args: argparse.Namespace) -> Layout:
+    """Layout of a list, by :func:`add_list_arguments` and ``--frames``.
+
+    Raises:
+        UsageError: If that makes no sense.
+    """
+    return Layout.of(
+        args.frames, columns=columns_of(args), clip_unit=args.clip_unit
+    )
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from . import (
     packages,
     resuming,
     running,
+    sampling,
     saving,
     vision_transformers,
     waiting,
@@ -59,3 +60,4 @@ def apply() -> None:
     data_loading.balance_within_wrappers()
     data_loading.report_what_cannot_be_handed_over()
     data_loading.load_without_processes()
+    sampling.sample_without_lists()

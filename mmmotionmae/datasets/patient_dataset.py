@@ -47,10 +47,14 @@ class PatientDataset(BaseActionDataset):
         self._pipeline_works = False  # it has let a sample through
         super().__init__(data_prefix=data_prefix, **kwargs)
 
-    def name_of(self, idx: int) -> str:
+    def path_of(self, idx: int) -> str:
         """File, or folder of frames, of a sample."""
         info = self.get_data_info(idx)
         return info['frame_dir' if self.raw_frames else 'filename']
+
+    def name_of(self, idx: int) -> str:
+        """Name of a sample in messages."""
+        return self.path_of(idx)
 
     def load(self, idx: int) -> tuple[Any, Failure | None]:
         """Load a sample, or find out why that cannot be done.
@@ -87,7 +91,7 @@ class PatientDataset(BaseActionDataset):
             with self.bad_videos.loading(name):
                 return self.prepare_data(idx), None
         except Exception as error:
-            return None, diagnose(error, name, again)
+            return None, diagnose(error, self.path_of(idx), again)
 
     def _try_others(self, idx: int, failure: Failure) -> None:
         """Raise an error unless the pipeline lets another video through.

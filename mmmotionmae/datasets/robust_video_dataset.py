@@ -4,25 +4,15 @@ from typing import Any
 
 import numpy as np
 from mmaction.registry import DATASETS
-from mmengine.dataset import BaseDataset
 
 from ..utils.errors import (
-    AnnotationError,
     TooManyBadVideosError,
     UsageError,
     VideoTimeoutError,
 )
 from ..utils.seeding import SampleIndex, with_seed_of
-from ..utils.stores import find_store, is_url, join_name
-from .annotation import (
-    find_frame_folders,
-    find_videos,
-    read_frame_list,
-    read_video_list,
-    refuse_windows_paths,
-)
 from .failures import run
-from .patient_dataset import PatientDataset
+from .list_dataset import ListDataset
 
 # These do not write into the frames that they are given, as Flip does. With
 # no others, several clips can be made of the same frames without copies.
@@ -42,12 +32,13 @@ _KEEP_FRAMES = {
 
 
 @DATASETS.register_module()
-class RobustVideoDataset(PatientDataset):
+class RobustVideoDataset(ListDataset):
     """Videos of a list or of a folder; a bad one ends no training.
 
-    Takes MMAction2's and VideoMAE's lists (see :func:`read_video_list` and
-    :func:`read_frame_list`), or all that is below a folder. Works with any
-    pipeline of MMAction2's.
+    Takes lists of any form (``docs/lists.md``), MMAction2's and VideoMAE's
+    among them, or all that is below a folder. Works with any pipeline of
+    MMAction2's; for clips, parts of a video that a list names, it opens the
+    video with :class:`VideoInit`.
 
     In training a video that cannot be loaded is replaced by another one. Its
     name and the reason are logged once, whatever the number of workers, and
@@ -86,11 +77,8 @@ class RobustVideoDataset(PatientDataset):
             the prediction. Defaults to False.
         start_index (int, optional): Number of the first raw frame. Defaults
             to None: 1 for raw frames, 0 for videos.
-        backend_args (dict, optional): What reaches the files, see
-            :func:`~mmmotionmae.datasets.readers.open_video`; for
-            :class:`VideoInit`. Defaults to None: the file system, or fsspec
-            for URLs.
-        **kwargs: ``storage_delays`` and ``sleep``, see
+        **kwargs: ``columns``, ``clip_unit`` and ``backend_args``, see
+            :class:`ListDataset`; ``storage_delays`` and ``sleep``, see
             :class:`PatientDataset`; others as in MMAction2's
             ``VideoDataset``. With ``num_classes`` all
             labels are checked: from 0, and one for each video. With
@@ -120,7 +108,6 @@ class RobustVideoDataset(PatientDataset):
         max_refetch: int = 100,
         leave_out: bool = False,
         start_index: int | None = None,
-        backend_args: dict | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.get('multi_class') and not kwargs.get('num_classes'):
@@ -130,23 +117,18 @@ class RobustVideoDataset(PatientDataset):
                 f'num_repeats must be at least 1, and 1 in test mode; it is '
                 f'{num_repeats}.'
             )
-        self.delimiter = delimiter
-        self.filename_tmpl = filename_tmpl
-        self.with_offset = with_offset
         self.num_repeats = num_repeats
         self.max_bad_share = max_bad_share
         self.leave_out = leave_out
-        self.backend_args = backend_args
-        if backend_args:
-            find_store('', backend_args)  # an error now, not after an hour
         self._hopeless: set[str] = set()
         self._last_failure = ''
-        if start_index is None:  # as in MMAction2's data sets
-            start_index = 1 if 'img' in data_prefix else 0
         super().__init__(
             ann_file=ann_file,
             pipeline=pipeline,
             data_prefix=data_prefix,
+            delimiter=delimiter,
+            filename_tmpl=filename_tmpl,
+            with_offset=with_offset,
             max_refetch=max_refetch,
             start_index=start_index,
             **kwargs,
@@ -165,64 +147,6 @@ class RobustVideoDataset(PatientDataset):
                 f'whose name ends in "Decode"; there are {", ".join(names)}.'
             )
         return decoders[-1] + 1 if decoders else 0
-
-    def load_data_list(self) -> list[dict]:
-        """Read the list, or the folder."""
-        infos = self._list_videos()
-        if self.ann_file:
-            key = 'frame_dir' if self.raw_frames else 'filename'
-            refuse_windows_paths(self.ann_file, [info[key] for info in infos])
-        return infos
-
-    def _list_videos(self) -> list[dict]:
-        prefix = self.data_prefix['img' if self.raw_frames else 'video']
-        if not self.ann_file and (is_url(prefix) or self.backend_args):
-            raise UsageError(
-                f'What is below {prefix!r} is not searched: give an ann_file.'
-            )
-        path = 'frame_dir' if self.raw_frames else 'filename'
-        how: dict[str, Any] = dict(
-            num_classes=self.num_classes, multi_class=self.multi_class
-        )
-        infos: list[dict]
-        if self.ann_file and self.raw_frames:
-            found = read_frame_list(
-                self.ann_file, self.delimiter, self.with_offset, **how
-            )
-            infos = [dict(x, filename_tmpl=self.filename_tmpl) for x in found]
-        elif self.ann_file:
-            videos = read_video_list(self.ann_file, self.delimiter, **how)
-            infos = [dict(filename=x, label=label) for x, label in videos]
-        elif self.num_classes:
-            raise AnnotationError(
-                f'The videos below {prefix or "."!r} have no labels, but '
-                f'num_classes={self.num_classes} needs them: give an ann_file.'
-            )
-        else:
-            find = find_frame_folders if self.raw_frames else find_videos
-            infos = [{path: x, 'label': -1} for x in find(prefix or '.')]
-        return [dict(x, **{path: join_name(prefix, x[path])}) for x in infos]
-
-    def get_data_info(self, idx: int) -> dict:
-        """With what reaches the file, if that is given."""
-        info = super().get_data_info(idx)
-        if self.backend_args:
-            info['backend_args'] = self.backend_args
-        return info
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """Labels of a video, for ``ClassBalancedDataset``.
-
-        Raises:
-            AnnotationError: If it has none.
-        """
-        label = BaseDataset.get_data_info(self, idx)['label']
-        if label == -1:
-            raise AnnotationError(
-                f'{self.name_of(idx)!r} has no label, so that classes cannot '
-                'be balanced.'
-            )
-        return label if self.multi_class else [label]
 
     def prepare_data(self, idx: int) -> dict | list[dict]:
         """Decode a video and make ``num_repeats`` clips of it."""

@@ -17,6 +17,18 @@ from typing import Any
 
 from mmengine.dist import get_rank
 
+_LITTER = {
+    '$recycle.bin',
+    '#recycle',
+    '@eadir',
+    '__macosx',
+    '__pycache__',
+    'desktop.ini',
+    'ehthumbs.db',
+    'lost+found',
+    'system volume information',
+    'thumbs.db',
+}
 _IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 # Of renameat2(2).
 _AT_FDCWD = -100
@@ -172,3 +184,12 @@ def by_number(name: str) -> tuple[list[str | int], str]:
     """Key to sort names by the numbers in them: ``a_2`` before ``a_10``."""
     parts = re.split(r'(\d+)', name)  # every second one is a number
     return [int(p) if i % 2 else p for i, p in enumerate(parts)], name
+
+
+def is_litter(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or left by a system.
+
+    Args:
+        name: Without folders: ``.DS_Store``, ``._1.mp4``, ``__MACOSX``.
+    """
+    return name.startswith('.') or name.lower() in _LITTER

@@ -162,7 +162,7 @@ def test_vectors_of_several_labels_are_those_of_the_stock_data_set(listing):
             ['has no label, but line 1 has one'],
         ),
         (
-            '\npath,label\na.mp4,1\n',
+            '\na,b\na.mp4,1\n',
             3,
             'a.mp4,1',
             ['has a label, but line 2 has none'],

@@ -15,10 +15,10 @@ from typing import NamedTuple
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.datasets.annotation import (
-    find_frame_folders,
-    find_videos,
+    Found,
     read_frame_list,
     read_video_list,
+    walk,
 )
 from mmmotionmae.datasets.readers import list_frames
 from mmmotionmae.utils.files import complete_file
@@ -36,11 +36,17 @@ class Entry(NamedTuple):
         if self.num_frames >= 0:
             # Without a label, a number at the end of the folder's name would
             # be taken for the number of frames.
-            return f'{self.path} {self.num_frames} {self.label}'
+            return f'{self.quoted()} {self.num_frames} {self.label}'
         if not self.path.startswith('"'):
-            return self.path if self.label < 0 else f'{self.path} {self.label}'
-        quoted = '"' + self.path.replace('"', '""') + '"'
-        return quoted if self.label < 0 else f'{quoted},{self.label}'
+            path = self.quoted()
+            return path if self.label < 0 else f'{path} {self.label}'
+        return self.quoted() + ('' if self.label < 0 else f',{self.label}')
+
+    def quoted(self) -> str:
+        """The path, in quotes if its end may be taken for a number."""
+        if self.path.startswith('"') or re.search(r'[\s,]-?\d+$', self.path):
+            return '"' + self.path.replace('"', '""') + '"'
+        return self.path
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,7 +55,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description='Make train.txt, val.txt and classes.txt from a folder '
         'with a sub-folder of videos for each class. The paths are relative '
         'to the folder, which is to be data_prefix.video (with --frames: '
-        'data_prefix.img) of RobustVideoDataset.'
+        'data_prefix.img) of RobustVideoDataset. Hidden files and what is no '
+        'video are passed over and named; in passed_over.txt, if they are '
+        'many. A sub-folder '
+        'without videos keeps its place among the classes.'
     )
     parser.add_argument('folder', help='where the videos are')
     parser.add_argument('out_dir', type=Path, help='where the lists go')
@@ -112,7 +121,7 @@ def build(args: argparse.Namespace) -> None:
         raise UsageError('--classes makes no sense with --unlabelled.')
     outputs = {
         name: args.out_dir / f'{name}.txt'
-        for name in ('train', 'val', 'classes')
+        for name in ('train', 'val', 'classes', 'passed_over')
     }
     for path in outputs.values():
         if path.exists() and not args.overwrite:
@@ -120,9 +129,9 @@ def build(args: argparse.Namespace) -> None:
                 f'{str(path)!r} exists already; choose another folder, or '
                 'write over it (--overwrite).'
             )
-    find = find_frame_folders if args.frames else find_videos
-    paths = find(args.folder)
-    classes = [] if args.unlabelled else classes_of(paths, args)
+    found = walk(args.folder, args.frames)
+    paths = found.paths
+    classes = [] if args.unlabelled else classes_of(found, args)
     labels = {name: label for label, name in enumerate(classes)}
     namings: dict[str, str] = {}  # with a folder that is named so
     entries = []
@@ -149,6 +158,23 @@ def build(args: argparse.Namespace) -> None:
             print(f'without videos: {", ".join(sorted(empty))}')
     for naming, path in namings.items():
         print(f'{path!r} {naming}')
+    write_passed_over(outputs['passed_over'], found)
+
+
+def write_passed_over(path: Path, found: Found) -> None:
+    """Name all that is in no list: a few on the screen, all in a file."""
+    path.unlink(missing_ok=True)
+    for line in found.passed_over():
+        print(line)
+    names = sorted([*found.litter, *found.others])
+    if not found.all_named():
+        with complete_file(path) as temporary:
+            temporary.write_text(
+                ''.join(f'{name}\n' for name in names),
+                encoding='utf-8',
+                errors='replace',
+            )
+        print(f'{path}: all {len(names)} of them')
 
 
 def class_of(path: str) -> str:
@@ -157,13 +183,14 @@ def class_of(path: str) -> str:
     return first if rest else ''
 
 
-def classes_of(paths: list[str], args: argparse.Namespace) -> list[str]:
+def classes_of(walked: Found, args: argparse.Namespace) -> list[str]:
     """Names of the classes, in the order of the labels.
 
     Raises:
         UsageError: If a video belongs to none, or to one that is not among
             ``--classes``.
     """
+    paths = walked.paths
     outside = [path for path in paths if not class_of(path)]
     if outside:
         raise UsageError(
@@ -172,9 +199,9 @@ def classes_of(paths: list[str], args: argparse.Namespace) -> list[str]:
             'them into a folder for each class, or make lists without '
             'labels (--unlabelled).'
         )
+    if args.classes is None:  # those without videos, too
+        return walked.folders
     found = sorted({class_of(path) for path in paths})
-    if args.classes is None:
-        return found
     try:
         text = args.classes.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:

@@ -15,11 +15,20 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
+from mmmotionmae.cli.arguments import (
+    add_job_arguments,
+    add_list_arguments,
+    int_from,
+    layout_of,
+    run_job_tool,
+)
 from mmmotionmae.datasets.annotation import (
+    check_windows_paths,
     find_videos,
-    read_frame_list,
-    read_video_list,
+    kind_of,
+    locate,
+    open_list,
+    read_texts,
 )
 from mmmotionmae.datasets.readers import (
     READERS,
@@ -27,11 +36,11 @@ from mmmotionmae.datasets.readers import (
     VideoReader,
     open_video,
 )
-from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.errors import AnnotationError, VideoError
 from mmmotionmae.utils.files import complete_file
 from mmmotionmae.utils.processes import run_jobs
 from mmmotionmae.utils.progress import RecordFile
-from mmmotionmae.utils.stores import find_member, is_there, is_url, join_name
+from mmmotionmae.utils.stores import find_member, is_there, is_url
 
 
 class Video(NamedTuple):
@@ -68,8 +77,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'videos',
         metavar='LIST_OR_FOLDER',
-        help='a list with a path and, optionally, a label on each line; or a '
-        'folder, of which all videos are checked',
+        help='a list of any form that RobustVideoDataset takes; or a '
+        'folder, of which all videos are checked; or a video',
     )
     parser.add_argument(
         '--out',
@@ -110,6 +119,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='videos with fewer frames are bad (default: %(default)s)',
     )
+    add_list_arguments(parser)
     add_job_arguments(parser, time_limit=60)
     parser.add_argument(
         '--overwrite',
@@ -139,7 +149,7 @@ def check(args: argparse.Namespace) -> None:
             )
     if out.exists() and osp.exists(args.videos) and out.samefile(args.videos):
         raise UsageError('--out must not be the list that is checked.')
-    lines = read_lines(args)
+    names, lines = read_lines(args)
     verdicts = check_all([line.video for line in lines], args)
     good, bad = [], []
     for line in lines:
@@ -155,13 +165,16 @@ def check(args: argparse.Namespace) -> None:
     write_lines(bad_out, bad)
     if not bad:
         bad_out.unlink()
-    write_lines(out, good)
+    write_lines(out, [names, *good] if names else good)
     print(f'{len(good)} good videos: {out}')
     print(f'{len(bad)} bad videos' + (f': {bad_out}' if bad else ''))
 
 
-def read_lines(args: argparse.Namespace) -> list[Line]:
+def read_lines(args: argparse.Namespace) -> tuple[str, list[Line]]:
     """What is to be checked.
+
+    Returns:
+        Names of columns, '' without, as the list has them; its entries.
 
     Raises:
         UsageError: If the list is bad, or none of its videos is there.
@@ -175,30 +188,32 @@ def read_lines(args: argparse.Namespace) -> list[Line]:
             raise UsageError(
                 '--frames needs a list; make one with build_file_list.py.'
             )
-        return [
+        return '', [
             Line(
                 path if writable(path) else '',
                 path,
                 Video(osp.join(source, path)),
             )
-            for path in find_videos(source)
+            for path in find_videos(source, tell=print)
         ]
+    if osp.isfile(source) and kind_of(source) == 'video':
+        return '', [
+            Line(source if writable(source) else '', source, Video(source))
+        ]
+    layout = layout_of(args)
     try:
-        if args.frames:
-            infos = read_frame_list(source)
-            videos = [(i['frame_dir'], i['total_frames']) for i in infos]
-        else:
-            videos = [(path, None) for path, _ in read_video_list(source)]
-    except ValueError as error:
+        listed = open_list(source, layout)
+        check_windows_paths(source, listed, prefix)
+    except AnnotationError as error:
         raise UsageError(str(error)) from error
-    text = Path(source).read_text(encoding='utf-8-sig')
+    names, texts = read_texts(source, layout)
     lines = [
-        Line(line, path, Video(join_name(prefix, path), num_frames))
-        for line, (path, num_frames) in zip(
-            (line for line in text.split('\n') if line.strip()),
-            videos,
-            strict=True,
+        Line(
+            text,
+            entry['path'],
+            Video(locate(prefix, entry['path']), entry.get('total_frames')),
         )
+        for text, entry in zip(texts, listed.entries(), strict=True)
     ]
     if not any(is_there(line.video.path) for line in lines):
         raise UsageError(
@@ -206,7 +221,7 @@ def read_lines(args: argparse.Namespace) -> list[Line]:
             f'first would be {lines[0].video.path!r}. Say with --prefix what '
             'the paths are relative to.'
         )
-    return lines
+    return names, lines
 
 
 def check_all(

@@ -143,7 +143,7 @@ class VideoFinder:
         self.folder = folder
         self.ignore_case = ignore_case
         self._paths: dict[str, list[str]] = defaultdict(list)
-        for path in find_videos(folder):
+        for path in find_videos(folder, tell=print):
             self._paths[self._key(path)].append(path)
 
     def _key(self, path: str) -> str:

@@ -167,7 +167,7 @@ def plan(src: str, dst: Path) -> list[Copy]:
             same name.
         FileNotFoundError: If there is no such folder, or no video in it.
     """
-    paths = find_videos(src)
+    paths = find_videos(src, tell=print)
     folders = [osp.realpath(src), osp.realpath(dst)]
     if osp.commonpath(folders) in folders:
         raise UsageError(

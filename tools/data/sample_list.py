@@ -13,10 +13,11 @@ import numpy as np
 from build_file_list import write_lines
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import run_tool
+from mmmotionmae.cli.arguments import add_list_arguments, layout_of, run_tool
 from mmmotionmae.datasets.annotation import (
-    read_frame_list,
-    read_video_list,
+    Layout,
+    open_list,
+    read_texts,
 )
 from mmmotionmae.utils.files import complete_file
 
@@ -63,6 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='the list is one of folders with raw frames',
     )
+    add_list_arguments(parser)
     parser.add_argument(
         '--overwrite', action='store_true', help='replace an earlier list'
     )
@@ -96,12 +98,13 @@ def sample_list(args: argparse.Namespace) -> None:
         raise UsageError(
             f'{args.out} exists already; write over it with --overwrite.'
         )
-    entries = read_entries(args.list, args.frames)
+    names, entries = read_entries(args.list, layout_of(args))
     if args.out.exists() and args.out.samefile(args.list):
         raise UsageError(f'--out {args.out} is the list that is drawn from.')
     drawn = draw(entries, args.seed, args.fraction, args.per_class)
     with complete_file(args.out) as temporary:
-        write_lines(temporary, [entry.text for entry in drawn])
+        texts = [entry.text for entry in drawn]
+        write_lines(temporary, [names, *texts] if names else texts)
     counts = Counter(entry.label for entry in drawn)
     print(
         f'{args.out}: {len(drawn)} of {len(entries)} videos '
@@ -110,26 +113,25 @@ def sample_list(args: argparse.Namespace) -> None:
     )
 
 
-def read_entries(path: Path, frames: bool = False) -> list[Entry]:
+def read_entries(path: Path, layout: Layout) -> tuple[str, list[Entry]]:
     """Read a labelled list, and keep the text of its lines.
+
+    Returns:
+        Names of columns, '' without, as the list has them; its entries.
 
     Raises:
         UsageError: If it has no labels.
         AnnotationError: If it is not as it should be.
         FileNotFoundError: If there is no such list.
     """
-    if frames:
-        labels = [info['label'] for info in read_frame_list(str(path))]
-    else:
-        labels = [label for _, label in read_video_list(str(path))]
-    if min(labels) < 0:
+    listed = open_list(str(path), layout)
+    if listed.facts['unlabelled'] is not None or listed.facts['label_min'] < 0:
         raise UsageError(
             f'{path} has no labels, which are needed to draw from every class.'
         )
-    # Like the readers: not `splitlines`, which knows more than line breaks.
-    lines = path.read_text(encoding='utf-8-sig').split('\n')
-    texts = [line for line in lines if line.strip()]
-    return list(map(Entry, texts, labels))
+    names, texts = read_texts(str(path), layout)
+    labels = map(listed.label_of, range(len(listed)))
+    return names, list(map(Entry, texts, labels))
 
 
 def draw(

@@ -324,7 +324,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
     """Pre-train on a user's videos; returns the report."""
     import report
 
-    from mmmotionmae.datasets.robust_video_dataset import find_videos
+    from mmmotionmae.datasets.annotation import find_videos
 
     number = len(find_videos(str(folder)))
     os.environ['VIDEOS'] = str(folder)

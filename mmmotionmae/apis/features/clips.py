@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...datasets import RobustVideoDataset
-from ...datasets.annotation import VIDEO_EXTENSIONS
+from ...datasets.annotation import kind_of
 from ...utils.errors import UsageError
 from ...utils.stores import is_plain, is_there, join_name
 
@@ -44,9 +44,9 @@ class ClipDataset(RobustVideoDataset):
             **kwargs,
         )
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Entries that are given, or are in the list or folder."""
-        infos = self._infos
+        infos: Sequence[dict] | None = self._infos
         if infos is None:
             infos = super().load_data_list()
         if self._labels is None:
@@ -157,7 +157,7 @@ def open_inputs(
     data_prefix: str | os.PathLike[str] = '',
     labels: Sequence[int] | None = None,
     frames: bool = False,
-    filename_tmpl: str = 'img_{:05}.jpg',
+    **listing: Any,
 ) -> ClipDataset:
     """Find the videos.
 
@@ -167,7 +167,8 @@ def open_inputs(
         data_prefix: The folder to which the paths of a list are relative.
         labels: One for each video.
         frames: Whether they are folders of raw frames.
-        filename_tmpl: How these are named.
+        **listing: ``filename_tmpl``, ``columns`` and ``clip_unit``, as in
+            :class:`RobustVideoDataset`.
 
     Raises:
         UsageError: If inputs or labels are not as they should be, or none of
@@ -179,7 +180,7 @@ def open_inputs(
         inputs = [inputs] if inputs.ndim == 4 else list(inputs)
     kind = 'img' if frames else 'video'
     kwargs: dict[str, Any] = dict(
-        data_prefix={kind: os.fspath(data_prefix)}, filename_tmpl=filename_tmpl
+        data_prefix={kind: os.fspath(data_prefix)}, **listing
     )
     if isinstance(inputs, (str, os.PathLike)):
         path = Path(inputs)
@@ -195,10 +196,10 @@ def open_inputs(
             raise FileNotFoundError(
                 f'There is no list, folder or video {str(path)!r}.'
             )
-        elif path.suffix.lower() in VIDEO_EXTENSIONS:
-            inputs = [path]
-        else:
+        elif kind_of(str(path)) == 'list':
             kwargs['ann_file'] = str(path)
+        else:  # what is no video fails as one
+            inputs = [path]
     given = not isinstance(inputs, (str, os.PathLike))
     arrays = None
     if given:
@@ -243,10 +244,10 @@ def _check_labels(labels: Sequence[int], number: int) -> None:
 
 def _check_files(dataset: ClipDataset) -> None:
     """Find a wrong data_prefix before all videos are reported as bad."""
-    names = (dataset.name_of(idx) for idx in range(len(dataset)))
-    if not any(is_there(name) for name in names):
+    paths = (dataset.path_of(idx) for idx in range(len(dataset)))
+    if not any(is_there(path) for path in paths):
         raise UsageError(
             f'None of the {len(dataset)} videos is there; the first would be '
-            f'{dataset.name_of(0)!r}. Paths are relative to data_prefix '
+            f'{dataset.path_of(0)!r}. Paths are relative to data_prefix '
             '(--data-prefix).'
         )

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
+from ...datasets.annotation import Columns
 from ...models.utils.vit_features import trained_grid, tubelet_of
 from ...utils.errors import UsageError
 from ...utils.provenance import find_differences
@@ -45,6 +46,8 @@ def extract_features(
     labels: Sequence[int] | None = None,
     frames: bool = False,
     filename_tmpl: str = 'img_{:05}.jpg',
+    columns: Columns | None = None,
+    clip_unit: str | None = None,
     dtype: str = 'float32',
     batch_size: int = 8,
     num_workers: int | None = None,
@@ -76,8 +79,8 @@ def extract_features(
             or the path of a checkpoint of any format that
             :func:`load_pretrained` reads. Its own data preprocessor tells
             mean and deviation of the pixels; else they are ImageNet's.
-        inputs: A list of videos, MMAction2's or VideoMAE's, with labels or
-            without; a folder, with all videos below it; a video file;
+        inputs: A list of videos of any form (``docs/lists.md``), with labels
+            or without; a folder, with all videos below it; a video file;
             a sequence of video files; an array, uint8 (T, H, W, 3), RGB, or a
             sequence of arrays.
         out: The file to write, .npy (with a .json of the same name beside it)
@@ -109,6 +112,9 @@ def extract_features(
         labels: One for each video, in place of those of a list.
         frames: Whether the videos are folders of raw frames.
         filename_tmpl: How those of a list are named.
+        columns: What stands on the lines of a list, see
+            :class:`RobustVideoDataset`.
+        clip_unit: Likewise, the unit of start and end of its clips.
         dtype: ``'float32'`` or ``'float16'``, half as large.
         batch_size: Videos that are loaded, and clips that are encoded, at a
             time.
@@ -188,7 +194,14 @@ def extract_features(
     )
     with DefaultScope.overwrite_default_scope('mmaction'):
         dataset = open_inputs(
-            inputs, clips, data_prefix, labels, frames, filename_tmpl
+            inputs,
+            clips,
+            data_prefix,
+            labels,
+            frames,
+            filename_tmpl=filename_tmpl,
+            columns=columns,
+            clip_unit=clip_unit,
         )
     card = make_card(model, encoder, encode, clips, dataset)
     if path is not None and not overwrite:

@@ -16,8 +16,8 @@ from mmaction.registry import TRANSFORMS
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
-from ...datasets.annotation import find_frame_folders, find_videos
-from ...datasets.readers import IMAGE_EXTENSIONS, READERS
+from ...datasets.annotation import find_frame_folders, find_videos, kind_of
+from ...datasets.readers import READERS
 from ...models import ReconstructionTarget
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import trained_grid, tubelet_of
@@ -101,10 +101,12 @@ def _list_one(value: Any, number: int) -> list[VideoInput]:
         return _list_folder(path)
     if not osp.isfile(path):
         raise UsageError(f'There is no video file or folder {path!r}.')
-    if path.lower().endswith(IMAGE_EXTENSIONS):
+    kind = kind_of(path)
+    if kind == 'list':
+        raise UsageError(f'{path!r} is a list. Name the videos themselves.')
+    if kind == 'picture':
         raise UsageError(
-            f'{path!r} is a picture. Name the folder that holds the frames '
-            'of the video instead.'
+            f'{path!r} is a picture. Name the folder of all frames instead.'
         )
     return [VideoInput(path, title_of(path), 'file')]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import cv2
 
 from ...utils.errors import StorageError, UsageError, VideoError
-from ...utils.files import by_number
+from ...utils.files import by_number, is_litter
 from ...utils.image_files import decode_image, read_image
 from ...utils.storage import is_storage_error
 from ...utils.stores import is_url, read_file
@@ -23,7 +23,7 @@ def list_frames(folder: str) -> list[str]:
     names = [
         name
         for name in os.listdir(folder)
-        if name.lower().endswith(IMAGE_EXTENSIONS)
+        if name.lower().endswith(IMAGE_EXTENSIONS) and not is_litter(name)
     ]
     return sorted(names, key=by_number)
 

@@ -1,5 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import hashlib
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,44 @@ from ..readers import (
 )
 
 
+def clip_range(results: dict, num_frames: int, fps: float) -> tuple[int, int]:
+    """The frames of a clip: first, and one past the last.
+
+    Frame i is shown at i / ``fps`` seconds; a clip from a start to an end has
+    the frames shown from the start on and before the end. Where a time is
+    that of a frame but for a hundredth of its duration, it is that frame's.
+
+    Args:
+        results: With ``clip_start``, ``clip_end`` (-1: that of the video) and
+            ``clip_unit``, ``'frames'`` or ``'seconds'``. Without them, all of
+            the video is meant.
+        num_frames: Of the video. An end beyond is the video's.
+        fps: Frames per second of the video; 0 if it does not tell.
+
+    Raises:
+        VideoError: If none of the frames is in the video, or there is no rate
+            to count seconds with.
+    """
+    if 'clip_start' not in results:
+        return 0, num_frames
+    start, end = results['clip_start'], results['clip_end']
+    rate = 1.0
+    if results['clip_unit'] == 'seconds':
+        rate = fps
+        if not fps:
+            raise VideoError(
+                'its clip is in seconds, but its frames have no times'
+            )
+    first, last = (math.ceil(time * rate - 0.01) for time in (start, end))
+    last = num_frames if end == -1 else min(last, num_frames)
+    if not first < last:
+        raise VideoError(
+            f'no frame is in its clip, from {start:g} to {end:g} '
+            f'{results["clip_unit"]}; the video has {num_frames} frames'
+        )
+    return first, last
+
+
 @TRANSFORMS.register_module()
 class VideoInit(BaseTransform):
     """Open a video file, or a folder of frames, with any decoder.
@@ -31,16 +70,21 @@ class VideoInit(BaseTransform):
 
     Required keys: ``filename``; or, for raw frames, ``frame_dir`` and
     optionally ``total_frames``, ``filename_tmpl``, ``offset`` and
-    ``start_index``, as MMAction2's ``RawframeDataset`` gives them. Optional:
-    ``backend_args``, see :func:`~mmmotionmae.datasets.readers.open_video`.
+    ``start_index``, as MMAction2's ``RawframeDataset`` gives them. Of a clip,
+    a part of the video, also ``clip_start``, ``clip_end`` and ``clip_unit``,
+    see :func:`clip_range`. Optional: ``backend_args``, see
+    :func:`~mmmotionmae.datasets.readers.open_video`.
 
     Added keys: ``video_reader``; ``total_frames``; ``avg_fps`` (30 where the
-    file does not tell); ``start_index``, 0.
+    file does not tell); ``start_index``, 0. Of a clip ``total_frames`` is the
+    number of its frames, and ``start_index`` the first of them, so that
+    ``SampleFrames`` and the like draw from it what they would draw from a
+    file that holds no more.
 
     Args:
         decoder (str): ``'pyav'``, ``'decord'`` or ``'opencv'``.
             Defaults to ``'pyav'``, the fastest.
-        min_frames (int): Videos with fewer frames are refused.
+        min_frames (int): Videos, or clips, with fewer frames are refused.
             Defaults to 1.
         time_limit (float, optional): Seconds that opening and decoding may
             take in all. None: no limit. Defaults to 60.
@@ -49,6 +93,8 @@ class VideoInit(BaseTransform):
         VideoError: If the video cannot be read or is too short.
         UsageError: If there is no such decoder.
     """
+
+    honours_clips = True
 
     def __init__(
         self,
@@ -64,16 +110,20 @@ class VideoInit(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Open the video."""
         reader = self._open(results)
-        if reader.num_frames < self.min_frames:
+        try:
+            first, last = clip_range(results, reader.num_frames, reader.fps)
+            if last - first < self.min_frames:
+                raise VideoError(
+                    f'it has {last - first} frames, fewer than '
+                    f'min_frames={self.min_frames}'
+                )
+        except VideoError:
             reader.close()
-            raise VideoError(
-                f'it has {reader.num_frames} frames, fewer than '
-                f'min_frames={self.min_frames}'
-            )
+            raise
         results['video_reader'] = reader
-        results['total_frames'] = reader.num_frames
+        results['total_frames'] = last - first
         results['avg_fps'] = reader.fps or 30.0
-        results['start_index'] = 0
+        results['start_index'] = first
         return results
 
     def _open(self, results: dict) -> VideoReader:
@@ -146,7 +196,7 @@ class DecodeToMemory(BaseTransform):
     memory of its own. Once it is full, further videos are decoded every time.
 
     Added keys: ``array`` (T, H, W, 3), uint8, RGB; ``total_frames``;
-    ``avg_fps``.
+    ``avg_fps``. Of a clip, see :class:`VideoInit`, its frames.
 
     Args:
         max_bytes (int): Size of the memory, per process. Defaults to 1 GB.
@@ -163,6 +213,8 @@ class DecodeToMemory(BaseTransform):
         VideoError: If the video cannot be read.
         UsageError: If there is no such decoder.
     """
+
+    honours_clips = True
 
     def __init__(
         self,
@@ -189,11 +241,16 @@ class DecodeToMemory(BaseTransform):
             self._used += video[0].nbytes
             self._videos[filename] = video
         frames, fps = self._videos[filename]
-        # A copy: some transforms, such as Flip, work in place.
-        return self._add(results, frames.copy(), fps)
+        return self._add(results, frames, fps, copy=True)
 
     @staticmethod
-    def _add(results: dict, frames: np.ndarray, fps: float) -> dict:
+    def _add(
+        results: dict, frames: np.ndarray, fps: float, copy: bool = False
+    ) -> dict:
+        first, last = clip_range(results, len(frames), fps)
+        frames = frames[first:last]
+        if copy:  # some transforms, such as Flip, work in place
+            frames = frames.copy()
         results.update(array=frames, total_frames=len(frames), avg_fps=fps)
         return results
 

@@ -75,6 +75,7 @@ def test_labelled_lists(videos, tmp_path, capsys):
         f'{out}/train.txt: 18 videos',
         f'{out}/val.txt: 5 videos',
         f'{out}/classes.txt: 3 classes',
+        "passed over, other files: 1: 'zoo/notes.txt' (1 .txt)",
     ]
     dataset = RobustVideoDataset(
         [], str(out / 'train.txt'), dict(video=str(videos))
@@ -110,7 +111,9 @@ def test_unlabelled_lists(videos, tmp_path, capsys):
     build(videos, out, '--unlabelled')
     assert read(out, 'train') == [(p, -1) for p in find_videos(videos)]
     assert [p.name for p in out.iterdir()] == ['train.txt']
-    assert capsys.readouterr().out == f'{out}/train.txt: 24 videos\n'
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f'{out}/train.txt: 24 videos'
+    assert printed[1].startswith('passed over, other files: 1: ')
     build(videos, out, '--unlabelled', '--val-share', '.25', '--overwrite')
     train, val = read(out, 'train'), read(out, 'val')
     assert (len(train), len(val)) == (18, 6)
@@ -127,7 +130,7 @@ def test_order_of_the_classes(videos, tmp_path, capsys):
         *['zoo', 'none yet', 'run', 'air drums, 2', '']
     ]
     assert not (tmp_path / 'a/val.txt').exists()
-    assert capsys.readouterr().out.endswith('without videos: none yet\n')
+    assert 'without videos: none yet\n' in capsys.readouterr().out
     file.write_text('zoo\nrun\n')
     with pytest.raises(UsageError, match=r"lacks 1 of the 3 .*'air drums, 2'"):
         build(videos, tmp_path / 'b', '--classes', file)
@@ -137,6 +140,49 @@ def test_order_of_the_classes(videos, tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match='no-file'):
         build(videos, tmp_path / 'b', '--classes', 'no-file')
     assert not (tmp_path / 'b').exists()
+
+
+def test_litter_makes_no_classes(videos, tmp_path, capsys):
+    """And a class without videos that can be read shifts no labels."""
+    touch(
+        videos,
+        '.ipynb_checkpoints/x.mp4',
+        '__MACOSX/run/._00.mp4',
+        'run/._00.mp4',
+        'run/Thumbs.db',
+        'dance/1.xyz',
+        *[f'run/{i}.srt' for i in range(30)],
+    )
+    out = tmp_path / 'lists'
+    build(videos, out, '--val-share', 0)
+    assert (out / 'classes.txt').read_text().split('\n') == [
+        *['air drums, 2', 'dance', 'run', 'zoo', '']
+    ]
+    labels = {path.split('/')[0]: label for path, label in read(out, 'train')}
+    assert labels == {'air drums, 2': 0, 'run': 2, 'zoo': 3}
+    assert len(read(out, 'train')) == 23
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2:] == [
+        'without videos: dance',
+        "passed over, hidden or left over: 4: '.ipynb_checkpoints/', "
+        "'__MACOSX/', 'run/._00.mp4', 'run/Thumbs.db'",
+        printed[4],
+        f'{out}/passed_over.txt: all 36 of them',
+    ]
+    start = "passed over, other files: 32: 'dance/1.xyz', 'run/0.srt', "
+    assert printed[4].startswith(start)
+    assert printed[4].endswith('and 22 more (30 .srt, 1 .xyz, 1 .txt)')
+    named = (out / 'passed_over.txt').read_text().splitlines()
+    assert len(named) == 36 and 'run/29.srt' in named
+    # Extensions that were once not known.
+    touch(videos, 'dance/1.MTS', 'dance/2.m2ts')
+    build(videos, out, '--val-share', 0, '--overwrite')
+    assert [x for x in read(out, 'train') if x[1] == 1] == [
+        ('dance/1.MTS', 1),
+        ('dance/2.m2ts', 1),
+    ]
+    build(videos / 'zoo', tmp_path / 'zoo', '--unlabelled')
+    assert not (tmp_path / 'zoo/passed_over.txt').exists()
 
 
 def test_videos_without_a_class(videos, tmp_path):
@@ -204,7 +250,7 @@ def frame_folders(tmp_path):
 def test_lists_of_frames(frame_folders, tmp_path, capsys):
     build(frame_folders, tmp_path, '--frames', '--val-share', 0)
     text = (tmp_path / 'train.txt').read_text()
-    assert text == 'a/x 9 3 0\nb/y 2 1\n'
+    assert text == '"a/x 9" 3 0\nb/y 2 1\n'
     naming = "filename_tmpl='img_{:05}.jpg', start_index=1"
     assert f"'a/x 9' needs {naming}\n" in capsys.readouterr().out
     pipeline = [
@@ -220,5 +266,6 @@ def test_lists_of_frames(frame_folders, tmp_path, capsys):
     (frame_folders / 'b/y/img_00001.jpg').rename(frame_folders / 'b/y/9.png')
     argv = ['--frames', '--unlabelled', '--overwrite']
     build(frame_folders, tmp_path, *argv)
-    assert (tmp_path / 'train.txt').read_text() == 'a/x 9 3 -1\nb/y 2 -1\n'
+    text = (tmp_path / 'train.txt').read_text()
+    assert text == '"a/x 9" 3 -1\nb/y 2 -1\n'
     assert "'b/y' lacks images" in capsys.readouterr().out

@@ -209,11 +209,11 @@ def test_frames(tmp_path):
             cv2.imwrite(str(folder / f'{i}.jpg'), picture(i, (32, 24)))
     (tmp_path / 'frames/b/1.jpg').write_bytes(b'no image')
     listed = tmp_path / 'all.txt'
-    listed.write_text('a 1 3 0\na 1 2 0\nb 3 1\nb 1 1\nc 3 1\nd 1 1\n')
+    listed.write_text('"a 1" 3 0\n"a 1" 2 0\nb 3 1\nb 1 1\nc 3 1\nd 1 1\n')
     argv = ['--frames', '--prefix', tmp_path / 'frames']
     check(listed, '--out', tmp_path / 'clean.txt', *argv)
     assert (tmp_path / 'clean.txt').read_text() == (
-        'a 1 3 0\na 1 2 0\nb 1 1\n'
+        '"a 1" 3 0\n"a 1" 2 0\nb 1 1\n'
     )
     assert bad(tmp_path / 'clean.bad.txt') == {
         'b': "frame 1 of 3 cannot be decoded: '1.jpg' is missing or no image",
