@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Where files are read from: this machine, fsspec, MMEngine's back ends."""
+"""Stores that files are read from: this machine, fsspec, MMEngine's."""
 
 import os
 import random
@@ -72,7 +72,7 @@ class Store(ABC):
         """
 
     def stamp(self, path: str, deadline: Deadline) -> str:
-        """What changes when the file does: size, time or checksum."""
+        """Size, time or checksum of a file: it changes when the file does."""
         return str(self.size(path, deadline))
 
 
@@ -80,11 +80,11 @@ class LocalStore(Store):
     """Files of this machine."""
 
     def size(self, path: str, deadline: Deadline) -> int:
-        """See the base class."""
+        """Size of a file, in bytes."""
         return _attempt(lambda: self._stat(path)).st_size
 
     def stamp(self, path: str, deadline: Deadline) -> str:
-        """See the base class."""
+        """Size and time of a file."""
         status = _attempt(lambda: self._stat(path))
         return f'{status.st_size} {status.st_mtime_ns}'
 
@@ -98,7 +98,7 @@ class LocalStore(Store):
     def read(
         self, path: str, start: int, end: int | None, deadline: Deadline
     ) -> bytes:
-        """See the base class."""
+        """Bytes of a part of a file."""
 
         def read() -> bytes:
             with open(path, 'rb') as file:
@@ -170,7 +170,7 @@ class FsspecStore(PatientStore):
         self._sizes: dict[str, int | None] = {}
 
     def size(self, path: str, deadline: Deadline) -> int | None:
-        """See the base class; it is asked for once, so shards share it."""
+        """Size of a file, in bytes, asked for once: shards share it."""
         if path not in self._sizes:
             size = self._info(path, deadline).get('size')
             if len(self._sizes) >= _MAX_SIZES:
@@ -179,7 +179,7 @@ class FsspecStore(PatientStore):
         return self._sizes[path]
 
     def stamp(self, path: str, deadline: Deadline) -> str:
-        """See the base class."""
+        """Size and time of a file."""
         info = self._info(path, deadline)
         return ' '.join(str(info[name]) for name in _STAMPS if name in info)
 
@@ -194,7 +194,7 @@ class FsspecStore(PatientStore):
     def read(
         self, path: str, start: int, end: int | None, deadline: Deadline
     ) -> bytes:
-        """See the base class."""
+        """Bytes of a part of a file."""
         limits: dict[str, Any] = dict(start=start, end=end)
         if not start and end is not None and end == self._sizes.get(path):
             limits = {}  # then servers need not know ranges
@@ -275,7 +275,7 @@ class WholeFileStore(PatientStore):
     def read(
         self, path: str, start: int, end: int | None, deadline: Deadline
     ) -> bytes:
-        """See the base class."""
+        """Size of a file, in bytes."""
         if start or end is not None:
             raise UsageError(
                 f'backend={self._name!r} reads whole files only, no members '
@@ -377,7 +377,7 @@ def _translate(error: BaseException) -> BaseException:
 
 
 def _of_network(error: BaseException) -> bool:
-    """Whether an error is one of connections, or does not say what it is."""
+    """Tell whether an error is one of connections, or does not say."""
     if isinstance(error, (TimeoutError, ConnectionError, socket.gaierror)):
         return True
     if type(error).__module__.split('.')[0] == 'aiohttp':
