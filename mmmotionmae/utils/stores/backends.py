@@ -1,9 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Where files are read from: this machine, fsspec, MMEngine's back ends."""
+"""Stores that files are read from: this machine, fsspec, MMEngine's."""
 
 import os
 import random
-import socket
 import stat
 import time
 from abc import ABC, abstractmethod
@@ -14,31 +13,18 @@ from mmengine.fileio import get_file_backend
 from mmengine.fileio.backends.registry_utils import backends
 
 from ..deadlines import Deadline
-from ..errors import MMMotionMAEError, StorageError, UsageError, VideoError
-from ..storage import is_storage_error, is_system_error
+from ..errors import StorageError, UsageError, VideoError
+from .failures import MISSING, attempt
 from .names import is_url
 
 Result = TypeVar('Result')
 
 EXTRA = "pip install 'mmmotionmae[remote]'"
-MISSING = 'there is no such file'
 _DELAYS = (0.2, 1.0, 4.0)
-# Answers of HTTP servers that may be others later, of those below 500.
-_PASSING = (408, 425, 429)
-_STATUS = ('status', 'code', 'status_code')  # of aiohttp, GCS, Azure
 # Of what fsspec tells of a file, that which changes with it.
 _STAMPS = (
     *('size', 'ETag', 'etag', 'mtime', 'updated'),
     *('LastModified', 'Last-Modified', 'last_modified'),
-)
-_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-_OURS = (
-    AssertionError,
-    AttributeError,
-    MemoryError,
-    NameError,
-    NotImplementedError,
-    TypeError,
 )
 _MAX_SIZES = 100_000
 
@@ -72,7 +58,7 @@ class Store(ABC):
         """
 
     def stamp(self, path: str, deadline: Deadline) -> str:
-        """What changes when the file does: size, time or checksum."""
+        """Size, time or checksum of a file: it changes when the file does."""
         return str(self.size(path, deadline))
 
 
@@ -80,12 +66,12 @@ class LocalStore(Store):
     """Files of this machine."""
 
     def size(self, path: str, deadline: Deadline) -> int:
-        """See the base class."""
-        return _attempt(lambda: self._stat(path)).st_size
+        """Size of a file, in bytes."""
+        return attempt(lambda: self._stat(path)).st_size
 
     def stamp(self, path: str, deadline: Deadline) -> str:
-        """See the base class."""
-        status = _attempt(lambda: self._stat(path))
+        """Size and time of a file."""
+        status = attempt(lambda: self._stat(path))
         return f'{status.st_size} {status.st_mtime_ns}'
 
     @staticmethod
@@ -98,7 +84,7 @@ class LocalStore(Store):
     def read(
         self, path: str, start: int, end: int | None, deadline: Deadline
     ) -> bytes:
-        """See the base class."""
+        """Bytes of a part of a file."""
 
         def read() -> bytes:
             with open(path, 'rb') as file:
@@ -106,7 +92,7 @@ class LocalStore(Store):
                 data = file.read(-1 if end is None else end - start)
             return _whole(data, start, end)
 
-        return _attempt(read)
+        return attempt(read)
 
 
 class PatientStore(Store):
@@ -134,7 +120,7 @@ class PatientStore(Store):
         for delay in (*self._delays, None):
             deadline.check()
             try:
-                return _attempt(request)
+                return attempt(request)
             except StorageError:
                 left = deadline.left()
                 if left is not None and not left:
@@ -170,7 +156,7 @@ class FsspecStore(PatientStore):
         self._sizes: dict[str, int | None] = {}
 
     def size(self, path: str, deadline: Deadline) -> int | None:
-        """See the base class; it is asked for once, so shards share it."""
+        """Size of a file, in bytes, asked for once: shards share it."""
         if path not in self._sizes:
             size = self._info(path, deadline).get('size')
             if len(self._sizes) >= _MAX_SIZES:
@@ -179,7 +165,7 @@ class FsspecStore(PatientStore):
         return self._sizes[path]
 
     def stamp(self, path: str, deadline: Deadline) -> str:
-        """See the base class."""
+        """Size and time of a file."""
         info = self._info(path, deadline)
         return ' '.join(str(info[name]) for name in _STAMPS if name in info)
 
@@ -194,7 +180,7 @@ class FsspecStore(PatientStore):
     def read(
         self, path: str, start: int, end: int | None, deadline: Deadline
     ) -> bytes:
-        """See the base class."""
+        """Bytes of a part of a file."""
         limits: dict[str, Any] = dict(start=start, end=end)
         if not start and end is not None and end == self._sizes.get(path):
             limits = {}  # then servers need not know ranges
@@ -275,7 +261,7 @@ class WholeFileStore(PatientStore):
     def read(
         self, path: str, start: int, end: int | None, deadline: Deadline
     ) -> bytes:
-        """See the base class."""
+        """Size of a file, in bytes."""
         if start or end is not None:
             raise UsageError(
                 f'backend={self._name!r} reads whole files only, no members '
@@ -333,57 +319,6 @@ def find_store(name: str, backend_args: dict | None = None) -> Store:
                 f'{", ".join(backends)}.'
             )
     return _stores[key]
-
-
-def _attempt(function: Callable[[], Result]) -> Result:
-    """The result of a function, whose errors become ours."""
-    try:
-        return function()
-    except Exception as error:
-        ours = _translate(error)
-        if ours is error:
-            raise
-        raise ours from error
-
-
-def _translate(error: BaseException) -> BaseException:
-    """Tell a missing file from a storage that fails, and from a mistake."""
-    if isinstance(error, MMMotionMAEError) or is_system_error(error):
-        return error
-    if isinstance(error, _OURS):  # a defect, or a lack of memory
-        return error
-    cause = error.__cause__
-    if isinstance(error, FileNotFoundError) and cause and _of_network(cause):
-        # What fsspec makes of all that goes wrong when it asks for a size.
-        return _translate(cause)
-    if isinstance(error, _MISSING):
-        return VideoError(MISSING)
-    text = getattr(error, 'strerror', None) or str(error)
-    text = ' '.join(text.split('\n')[0].split()) or 'no reason given'
-    text = f'{type(error).__name__}: {text}'
-    if isinstance(error, PermissionError):
-        return VideoError(f'access is denied ({text})')
-    if 'Credentials' in type(error).__name__:
-        return UsageError(f'There are no valid credentials ({text}).')
-    found = (getattr(error, name, None) for name in _STATUS)
-    status = next((x for x in found if isinstance(x, int)), 0)
-    if status in (404, 410):
-        return VideoError(MISSING)
-    if 400 <= status < 500 and status not in _PASSING:
-        return VideoError(f'the server answers {status} ({text})')
-    if isinstance(error, OSError) and not _of_network(error):
-        return VideoError(f'it cannot be read ({text})')
-    return StorageError(text)
-
-
-def _of_network(error: BaseException) -> bool:
-    """Whether an error is one of connections, or does not say what it is."""
-    if isinstance(error, (TimeoutError, ConnectionError, socket.gaierror)):
-        return True
-    if type(error).__module__.split('.')[0] == 'aiohttp':
-        return True
-    no_number = isinstance(error, OSError) and error.errno is None
-    return no_number or is_storage_error(error)
 
 
 def _whole(data: bytes, start: int, end: int | None) -> bytes:
