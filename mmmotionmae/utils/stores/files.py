@@ -64,7 +64,7 @@ class BlockFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Position of the byte that is read next."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -156,7 +156,7 @@ def read_file(
 
 
 def stamp_of(name: str, backend_args: dict | None = None) -> str:
-    """What changes when a file, or the shard that it is in, changes.
+    """Text that changes when a file, or the shard that it is in, changes.
 
     Raises:
         VideoError: If there is no such file.
