@@ -197,6 +197,28 @@ def test_checkpoints_by_iteration_inside_an_epoch(train):
     assert differences(state_of(whole), state_of(resumed)) == []
 
 
+def test_signal_in_the_last_validation(train):
+    """Two checkpoints of the end are there; the regular one stays."""
+
+    class Late(Hook):
+        def before_val_epoch(self, runner):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    how = dict(validate=True, options=['train_cfg.val_interval=2'])
+    with pytest.raises(Preemption):
+        train(FINETUNE, 'run', hooks=[Late()], **how)
+
+    def checkpoints():
+        return sorted(path.name for path in Path('run').glob('*_*.pth'))
+
+    whole = ['epoch_1.pth', 'epoch_2.pth']
+    (interim,) = {*checkpoints()} - {*whole}
+    assert interim.startswith('interim_iter_')
+    train(FINETUNE, 'run', '--resume', **how)
+    assert Path(Path('run/last_checkpoint').read_text()).name == whole[1]
+    assert checkpoints() == whole
+
+
 # -------------------------------------------------------------- accumulation
 
 

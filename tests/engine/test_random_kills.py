@@ -85,6 +85,8 @@ def start(kind, work_dir):
         )
         os.dup2(log, 1)
         os.dup2(log, 2)
+        # Not what pytest has put in their place.
+        sys.stdout = sys.stderr = os.fdopen(1, 'w', buffering=1)
         sys.argv = ['train.py', *argv]
         code = 1
         try:
@@ -123,6 +125,10 @@ def has_begun(log, start):
         return b'Checkpoints will be saved' in file.read()
 
 
+def has_ended(pid):
+    return os.waitid(os.P_PID, pid, _PEEK) is not None
+
+
 def interrupt(kind, work_dir, number, seconds, rng):
     """Start a run and send it a signal, unless it has ended by then.
 
@@ -133,7 +139,7 @@ def interrupt(kind, work_dir, number, seconds, rng):
     pids = start(kind, work_dir)
     early = rng.random() < 1 / 6
     while not early and not has_begun(log, read):
-        if os.waitid(os.P_PID, pids[0], _PEEK) is not None:
+        if has_ended(pids[0]):
             break
         time.sleep(0.01)
     end = time.monotonic() + seconds
@@ -188,7 +194,7 @@ def run_trials(folder, kinds, kills, terms, rng, limit=None):
     for kind in kinds:
         run = folder / f'whole_{kind}'
         pids, log = start(kind, run), Path(f'{run}.log')
-        while not has_begun(log, 0):
+        while not has_begun(log, 0) and not has_ended(pids[0]):
             time.sleep(0.01)
         since = time.monotonic()
         assert wait(pids) == [0] * KINDS[kind][1]

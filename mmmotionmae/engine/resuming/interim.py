@@ -55,7 +55,14 @@ def remove_interim(runner: Runner) -> None:
     if not is_main_process():
         return
     last, files = last_checkpoint(work_dir), _interim_files(work_dir)
-    if last is None or Path(last).name in {path.name for path in files}:
+    if last is not None and Path(last).name in {path.name for path in files}:
+        # A run that was asked to end after its last step has both.
+        names = (f'epoch_{runner.epoch}.pth', f'iter_{runner.iter}.pth')
+        regular = [name for name in names if (work_dir / name).is_file()]
+        last = str(work_dir / regular[0]) if regular else None
+        if last is not None:
+            note_last_checkpoint(work_dir, last)
+    if last is None:
         return
     for path in files:
         path.unlink(missing_ok=True)
