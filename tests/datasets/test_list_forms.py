@@ -201,6 +201,55 @@ def test_columns_of_clips_and_of_frames(listing):
         read_frame_list(listing('path,label\na,2\n'))
 
 
+@pytest.mark.parametrize(
+    ('names', 'values', 'unit'),
+    [
+        ('time_start,time_end', '10,20', 'seconds'),
+        ('start_sec,end_sec', '10,20', 'seconds'),
+        ('start_frame,end_frame', '10.0,20.0', 'frames'),
+        ('start,end', '10.0,20', 'seconds'),
+    ],
+)
+def test_units_that_names_of_columns_tell(listing, names, values, unit):
+    path = listing(f'path,{names}\na.mp4,{values}\n')
+    assert entries(path) == [clip('a.mp4', -1, 10, 20, unit)]
+    texts = zip(names.split(','), values.split(','), strict=True)
+    line = json.dumps(dict(path='a.mp4') | {k: float(v) for k, v in texts})
+    path = listing(line.replace('20.0', '20'), 'list.jsonl')
+    assert entries(path) == [clip('a.mp4', -1, 10, 20, unit)]
+
+
+@pytest.mark.parametrize(
+    ('text', 'kwargs', 'words'),
+    [
+        ('path,start,end\na.mp4,1,2', {}, 'line 2 has .* whole numbers'),
+        ('path,start_frame,end_frame\na.mp4,1.5,2', {}, 'no numbers of fr'),
+        ('path,start_frame,end_time\na.mp4,1,2', {}, 'not both in the same'),
+        (
+            'path,start_frame,end_frame\na.mp4,1,2',
+            dict(clip_unit='seconds'),
+            'not both in seconds',
+        ),
+    ],
+)
+def test_units_that_are_not_clear(listing, text, kwargs, words):
+    with pytest.raises(AnnotationError, match=words):
+        entries(listing(text), **kwargs)
+
+
+def test_cells_that_are_empty_are_not_there(listing):
+    lines = [
+        '{"frame_dir": "a", "num_frames": 9, "offset": 4, "start_index": 1}',
+        '{"frame_dir": "b", "num_frames": 9}',
+        '{"frame_dir": "c", "num_frames": 9, "offset": -1}',
+    ]
+    path = listing('\n'.join(lines), 'list.jsonl')
+    first, second, third = read_frame_list(path)
+    assert (first['offset'], first['start_index']) == (4, 1)
+    assert second == dict(frame_dir='b', label=-1, total_frames=9)
+    assert third['offset'] == -1 and 'start_index' not in third
+
+
 def test_names_that_the_user_gives(listing):
     text = 'id,what,class\na.mp4,5,1\n'
     path = listing(text)
@@ -310,9 +359,10 @@ def test_separators_of_windows_are_mended(tmp_path, listing):
     dataset = RobustVideoDataset([], path, dict(video=str(tmp_path)))
     names = [dataset.name_of(i) for i in range(2)]
     assert names == [f'{tmp_path}/a b/c.mp4', f'{tmp_path}/x\\y.mp4']
-    path = listing('a b\\c.mp4 1\nC:\\x\\y.mp4 2\n')
-    with pytest.raises(AnnotationError, match=r"paths of Windows, .*'C:"):
-        RobustVideoDataset([], path, dict(video=str(tmp_path)))
+    for drive in ('C:\\x\\y.mp4', 'C:/x/y.mp4'):
+        path = listing(f'a b/c.mp4 1\n{drive} 2\n')
+        with pytest.raises(AnnotationError, match=r"paths of Windows, .*'C:"):
+            RobustVideoDataset([], path, dict(video=str(tmp_path)))
     # What is elsewhere cannot be looked up.
     path = listing('s3://b/x.mp4 1\n')
     dataset = RobustVideoDataset([], path, dict(video=str(tmp_path)))

@@ -2,6 +2,7 @@
 """Indexes of long lists: made once, shared, and made anew."""
 
 import copy
+import json
 import multiprocessing
 import os
 import pickle
@@ -74,6 +75,17 @@ def test_the_index_is_used_again(listed, reads):
     assert not list(listed.parent.glob('*.tmp'))
 
 
+def test_another_parser_or_name_has_another_index(listed, reads, monkeypatch):
+    open_list(str(listed), Layout())
+    link = listed.with_name('link.csv')
+    link.symlink_to(listed)
+    open_list(str(link), Layout())
+    assert len(indexes(listed.parent)) == len(reads) == 2
+    monkeypatch.setattr(opening, '_parser', lambda: 'a newer one')
+    open_list(str(listed), Layout())
+    assert len(indexes(listed.parent)) == len(reads) == 3
+
+
 def test_a_list_that_has_changed_is_read_again(listed, reads):
     kwargs = dict(layout=Layout())
     assert labels(listed, **kwargs)[0] == 0
@@ -100,7 +112,16 @@ def test_content_is_compared_only_where_times_do_not_tell(
     assert len(reads) == 1
 
 
-@pytest.mark.parametrize('damage', ['cut', 'empty', 'other', 'head'])
+def with_head(data, **changes):
+    """An index with another head of the same length."""
+    begin = 16 + int.from_bytes(data[8:16], 'little')
+    head = json.dumps(json.loads(data[16:begin]) | changes).encode()
+    return data[:16] + head.ljust(begin - 16) + data[begin:]
+
+
+@pytest.mark.parametrize(
+    'damage', ['cut', 'empty', 'other', 'head', 'a number', 'a text']
+)
 def test_a_damaged_index_is_made_anew(listed, reads, damage):
     open_list(str(listed), Layout())
     (index,) = listed.parent.glob('.*.index')
@@ -111,6 +132,10 @@ def test_a_damaged_index_is_made_anew(listed, reads, damage):
             empty=b'',
             other=b'something else altogether',
             head=data[:20] + b'\0' * 40 + data[60:],
+            **{
+                'a number': with_head(data, columns=5),
+                'a text': with_head(data, source='5'),
+            },
         )[damage]
     )
     found = open_list(str(listed), Layout())
@@ -256,7 +281,9 @@ def test_copies_share_the_index(listed):
     listed.write_text('b.mp4 0\n')
     open_list(str(listed), Layout())
     assert ours.get_data_info(49)['filename'] == 'x/a49.mp4'
-    with pytest.raises(AnnotationError, match='no longer that of the list'):
+    with pytest.raises(
+        AnnotationError, match='has changed since this run began'
+    ):
         pickle.loads(pickled)
 
 

@@ -20,6 +20,7 @@ from .texts import read_parts
 
 MAGIC = b'MMMLIST1'
 ALIGNMENT = 64
+MISSING = np.iinfo(np.int64).min  # of a whole number
 
 _BATCH = 20_000  # lines
 _IN_MEMORY = 2**22  # bytes of a column, before it goes to the disk
@@ -28,7 +29,7 @@ _SIMPLE = re.compile(r'^([^\s,"\\\0]+)[ \t,](-?\d{1,9})$', re.MULTILINE)
 _SIMPLE_FRAMES = re.compile(
     r'^([^\s,"\\\0]+)[ \t,](\d{1,9})[ \t,](-?\d{1,9})$', re.MULTILINE
 )
-_DRIVE = re.compile(r'[A-Za-z]:[\\/]|\\\\')
+_DRIVE = re.compile(r'^([A-Za-z]:[\\/]|\\\\)', re.MULTILINE)
 
 
 class Batch(NamedTuple):
@@ -90,7 +91,8 @@ def _batch_of(rows: list[Row]) -> Batch:
     for name in ('offset', 'start_index', 'total_frames'):
         if any(name in (row.numbers or ()) for row in rows):
             columns[name] = np.array(
-                [(row.numbers or {}).get(name, -1) for row in rows], np.int64
+                [(row.numbers or {}).get(name, MISSING) for row in rows],
+                np.int64,
             )
     return Batch(
         [row.number for row in rows],
@@ -223,7 +225,8 @@ class Builder:
             if len(rows):
                 self._units.setdefault(unit, batch.numbers[int(rows[0])])
         self._check_units()
-        if '\\' in ''.join(batch.paths):
+        together = '\n'.join(batch.paths)
+        if '\\' in together or _DRIVE.search(together):
             for row, path in enumerate(batch.paths, self.size):
                 if '\\' in path and facts['backslash'] is None:
                     facts['backslash'] = row
@@ -309,5 +312,9 @@ class Builder:
 
 
 _DEFAULTS: dict[str, Any] = dict(
-    start=float('nan'), end=-1.0, offset=-1, start_index=-1, total_frames=-1
+    start=float('nan'),
+    end=-1.0,
+    offset=MISSING,
+    start_index=MISSING,
+    total_frames=MISSING,
 )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import AnnotationError
-from .building import MAGIC
+from .building import MAGIC, MISSING
 from .layout import Layout
 from .tables import read_rows
 
@@ -95,14 +95,16 @@ class VideoList:
             row: From 0.
 
         Returns:
-            ``path``; ``label``; if the list has them ``offset``,
-            ``start_index``, ``total_frames``; and of a clip ``clip_start``
+            ``path``; ``label``; if it has them ``offset``, ``start_index``,
+            ``total_frames``; and of a clip ``clip_start``
             and ``clip_end``, numbers, and ``clip_unit``.
         """
         found = dict(path=self.path_of(row), label=self.label_of(row))
         for name in ('offset', 'start_index', 'total_frames'):
             if name in self._columns:
-                found[name] = int(self._columns[name][row])
+                value = int(self._columns[name][row])
+                if value != MISSING:
+                    found[name] = value
         if 'start' in self._columns:
             start = float(self._columns['start'][row])
             if start == start:  # not NaN: there is a clip
@@ -151,9 +153,13 @@ def _open_again(path: str, source: dict[str, Any]) -> VideoList:
     try:
         again = VideoList.open(path)
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{path} cannot be read: {error}.') from error
+        raise AnnotationError(
+            f'{path}, the index of the list that this run began with, cannot '
+            f'be read any more: {error}. Start the run again.'
+        ) from error
     if again.source != source:
         raise AnnotationError(
-            f'{path} is no longer that of the list which the run began with.'
+            f'The list of {path} has changed since this run began. Start the '
+            'run again, with --resume to go on.'
         )
     return again

@@ -26,7 +26,8 @@ class Row(NamedTuple):
         labels: Any number of them.
         start: Where a clip begins, in seconds or frames; None: all is meant.
         end: Where it ends; -1: with the video.
-        in_seconds: Whether one of the two has a decimal point.
+        in_seconds: Whether one of the two has a decimal point, or a name
+            that says so.
         numbers: ``offset``, ``start_index``, ``total_frames``, if there.
     """
 
@@ -58,7 +59,8 @@ class Layout:
             understood by itself. None: the usual layout.
         clip_unit: Of start and end: ``'frames'`` or ``'seconds'``. None: in a
             list they either all have a decimal point, and are seconds, or
-            none has, and they are frames.
+            none has, and they are frames; where columns have names, these
+            say it, as ``start_sec`` does, or it has to be said here.
 
     Raises:
         UsageError: If they contradict each other.
@@ -157,6 +159,7 @@ def make_row(
     path: str,
     values: Mapping[str, str],
     labels: Sequence[str],
+    unit: str | None = None,
 ) -> Row:
     """Make an entry of texts.
 
@@ -167,6 +170,7 @@ def make_row(
         path: As it is written.
         values: Those of ``start`` and so on that are there.
         labels: Likewise.
+        unit: Of start and end, if their names tell.
 
     Raises:
         AnnotationError: If something is no number, or is out of range.
@@ -186,7 +190,14 @@ def make_row(
             _decimal(where, text, name, value)
             for name, value in zip(('start', 'end'), texts, strict=True)
         )
-        in_seconds = any('.' in value for value in texts)
+        in_seconds = unit == 'seconds'
+        if unit is None:
+            in_seconds = any('.' in value for value in texts)
+        elif unit == 'frames' and (start % 1 or end % 1):
+            raise AnnotationError(
+                f'{where}: {texts[0]} and {texts[1]} are no numbers of '
+                f'frames, which the names of the columns say: {_short(text)}.'
+            )
         if start < 0 or (end != -1 and end <= start):
             raise AnnotationError(
                 f'{where}: a clip from {texts[0]} to {texts[1]} is empty or '

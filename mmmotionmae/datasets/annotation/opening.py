@@ -2,6 +2,7 @@
 """Opening of lists: a file beside a long one is its index."""
 
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import AnnotationError
+from . import building, lines, tables, texts
+from . import layout as layouts
 from .building import Builder, read_batches
 from .index import VideoList
 from .layout import Layout
@@ -57,7 +60,8 @@ def open_list(
 def _candidates(ann_file: str, layout: Layout) -> list[Path]:
     """List where an index may be, or go."""
     list_path = Path(osp.realpath(ann_file))
-    text = json.dumps(layout.as_dict(), sort_keys=True)
+    extension = osp.splitext(ann_file)[1].lower()  # which tells the form
+    text = json.dumps([layout.as_dict(), extension, _parser()], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = f'.{list_path.name}.{key}.index'
     origin = hashlib.sha256(os.fsencode(list_path)).hexdigest()[:16]
@@ -70,6 +74,17 @@ def _candidates(ann_file: str, layout: Layout) -> list[Path]:
     ]
 
 
+@functools.cache
+def _parser() -> str:
+    """Digest of the code that reads lists: another makes other indexes."""
+    digest = hashlib.sha256()
+    for module in (building, layouts, lines, tables, texts):
+        path = module.__file__
+        if path is not None and osp.isfile(path):
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
 def _find(ann_file: str, layout: Layout) -> VideoList | None:
     """The index of the list as it is now, if there is one."""
     digest = ''
@@ -77,7 +92,12 @@ def _find(ann_file: str, layout: Layout) -> VideoList | None:
         try:
             found = VideoList.open(str(path))
             status = os.stat(path)
-        except (OSError, ValueError, KeyError, TypeError):
+            made = [int(x) for x in found.source['stamp']]
+            size, _, _ = made
+            of = str(found.source['digest'])
+        except OSError:
+            continue
+        except Exception:  # damaged, in whatever way: it is made anew
             continue
         if status.st_uid not in (os.getuid(), os.stat(ann_file).st_uid, 0):
             continue  # anybody's, in a folder for all
@@ -85,12 +105,12 @@ def _find(ann_file: str, layout: Layout) -> VideoList | None:
             continue
         stamp = _stamp(ann_file)
         settled = status.st_mtime_ns - max(stamp[1:3]) > _SETTLED
-        if found.source['stamp'] == stamp and settled:
+        if made == stamp and settled:
             return found
-        if found.source['stamp'][0] != stamp[0]:
+        if size != stamp[0]:
             continue  # another size
         digest = digest or _digest(ann_file)
-        if found.source['digest'] == digest:
+        if of == digest:
             return found
     return None
 

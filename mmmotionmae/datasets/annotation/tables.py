@@ -26,6 +26,11 @@ _NAMES = dict(
 )
 _NAME_OF = {x: name for name, all_ in _NAMES.items() for x in all_.split()}
 _DELIMITERS = (',', '\t', ';', '|')
+# Units that names of start and end tell.
+_UNITS = (
+    ('frames', re.compile('frame')),
+    ('seconds', re.compile('sec|time|^t_')),
+)
 
 
 class Header(NamedTuple):
@@ -34,6 +39,7 @@ class Header(NamedTuple):
     places: dict[str, int]
     delimiter: str
     number: int
+    unit: str | None
 
 
 class Form(NamedTuple):
@@ -189,7 +195,26 @@ def _find_header(
             f'{where} names columns, but none for the path: {line!r}. '
             'columns=dict(path=...) says which it is.'
         )
-    return Header(places, delimiter, number)
+    names = [lower[places[x]] for x in ('start', 'end') if x in places]
+    return Header(places, delimiter, number, _unit_of(where, names, layout))
+
+
+def _unit_of(where: str, names: list[str], layout: Layout) -> str | None:
+    """Unit of clips that the names of start and end tell, if they do.
+
+    Raises:
+        AnnotationError: If they contradict each other, or the layout.
+    """
+    units = {u for u, x in _UNITS for name in names if x.search(name)}
+    if layout.clip_unit:
+        units.add(layout.clip_unit)
+    if len(units) > 1:
+        raise AnnotationError(
+            f'{where}: by their names, {" and ".join(names)} are not both in '
+            f'{layout.clip_unit or "the same unit"}; columns=dict(start=..., '
+            'end=...) and clip_unit=... say what they are.'
+        )
+    return units.pop() if units else None
 
 
 def _split_cells(where: str, line: str, delimiter: str) -> list[str]:
@@ -219,11 +244,16 @@ def _csv_row(
             f'{header.number}: {line!r}.'
         )
     found = {n: cells[i].strip() for n, i in header.places.items()}
-    return _named_row(where, number, line, found, layout)
+    return _named_row(where, number, line, found, layout, header.unit)
 
 
 def _named_row(
-    where: str, number: int, text: str, found: dict[str, str], layout: Layout
+    where: str,
+    number: int,
+    text: str,
+    found: dict[str, str],
+    layout: Layout,
+    unit: str | None,
 ) -> Row:
     path, label = found.pop('path'), found.pop('label', '')
     labels = [label] if label else []
@@ -235,7 +265,14 @@ def _named_row(
             f'{where} has no total_frames, which folders of raw frames need: '
             f'{text!r}.'
         )
-    return make_row(where, number, text, path, values, labels)
+    row = make_row(where, number, text, path, values, labels, unit)
+    if row.start is not None and unit is None and not row.in_seconds:
+        raise AnnotationError(
+            f'{where} has a clip of whole numbers, of which the names of the '
+            "columns do not tell the unit: clip_unit='seconds' or 'frames' "
+            f'does. {text!r}.'
+        )
+    return row
 
 
 # ------------------------------------------------------------------- JSON
@@ -307,6 +344,7 @@ def _json_row(
             f'{where} is neither an object nor a path: {text!r}.'
         )
     found: dict[str, str] = {}
+    of_clip: dict[str, str] = {}
     for key, value in entry.items():
         by_user = [n for n, x in layout.names.items() if x == key]
         name = by_user[0] if by_user else _NAME_OF.get(key.lower(), '')
@@ -317,6 +355,8 @@ def _json_row(
         ):
             continue
         found[name] = _as_text(where, text, key, value)
+        if name in ('start', 'end'):
+            of_clip[name] = key.lower()
     try:
         found['path'].encode()
     except KeyError:
@@ -325,7 +365,8 @@ def _json_row(
         raise AnnotationError(
             f'{where}: the path is no text in UTF-8: {text!r}.'
         ) from None
-    return _named_row(where, number, text, found, layout)
+    unit = _unit_of(where, [*of_clip.values()], layout)
+    return _named_row(where, number, text, found, layout, unit)
 
 
 def _as_text(where: str, text: str, key: str, value: Any) -> str:
