@@ -75,7 +75,8 @@ def test_results_of_the_study():
     assert [model['Weights'] for model in models] == shipped_weights()
     records = read_records(ROOT / 'docs/study/records.jsonl')
     for model in models:
-        arm = model['Name'].split('_')[0]
+        named = re.search(r'(\w+)_vit-tiny-p8-?([\w-]*?)_', model['Name'])
+        arm = named[2] or named[1]
         hits = [
             records[f'finetune/g1/{arm}/seed0/hand/seed{seed}']['result']
             for seed in range(3)

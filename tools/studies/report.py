@@ -159,15 +159,15 @@ class Report:
         return _interval(bootstrap(values, None, found[0][1]))
 
     def _differences(self) -> str:
+        every = [*self.cfg.tasks, *self.cfg.get('segmentation', {})]
+        done = {task for kind in self.kinds for task in self.tasks(kind)}
+        tasks = [task for task in every if task in done]
         rows = []
         for kind, outcomes in self.kinds.items():
             for domain in self.cfg.domains:
                 for first, second in self.cfg.contrasts:
                     cells = []
-                    for task in (
-                        *self.cfg.tasks,
-                        *self.cfg.get('segmentation', {}),
-                    ):
+                    for task in tasks:
                         pair = [
                             outcomes.get((domain, arm, task))
                             or outcomes.get(('none', arm, task))
@@ -190,8 +190,7 @@ class Report:
                         rows.append(
                             [kind, domain, f'{first} − {second}', *cells]
                         )
-        head = [*self.cfg.tasks, *self.cfg.get('segmentation', {})]
-        return markdown(['by', 'pre-trained on', 'difference', *head], rows)
+        return markdown(['by', 'pre-trained on', 'difference', *tasks], rows)
 
     def _classes(self) -> str:
         """Accuracy of each class, of tasks whose classes have names."""
@@ -246,11 +245,12 @@ class Report:
 
     def _factors(self) -> str:
         rows = []
+        # Also those that are recorded, but of another plan.
+        trained = [n.split('/') for n in self.records if n[:8] == 'pretrain']
+        arms = [*self.cfg.arms, *self.cfg.get('factors', {})]
+        arms += sorted({arm for _, _, arm, _ in trained})
         for domain in self.cfg.domains:
-            for arm in (
-                *self.cfg.arms,
-                *self.cfg.get('factors', {}),
-            ):
+            for arm in dict.fromkeys(arms):
                 row = [domain, arm]
                 record = self.records.get(f'reconstruct/{domain}/{arm}/seed0')
                 result: dict[str, float] = {}

@@ -405,6 +405,17 @@ def test_tables(lists):
     )
 
 
+def test_factors_of_other_plans_are_shown(lists):
+    result = dict(TubeMasking=dict(r2_pixel=0.25))
+    records = {
+        name: dict(name=name, kind=kind, seconds=1.0, result=result)
+        for kind in ('pretrain', 'reconstruct')
+        for name in (f'{kind}/g/another/seed0',)
+    }
+    tables = reports.Report(a_plan(lists).cfg, records).tables()
+    assert '| g | another | 0.250 | – |' in tables['factors']
+
+
 def test_factors_show_the_masks_of_training(lists, tmp_path):
     """Whatever their order; records on disk have one of their own."""
     shares = dict(

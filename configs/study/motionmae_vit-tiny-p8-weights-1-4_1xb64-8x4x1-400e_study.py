@@ -1,0 +1,13 @@
+"""MotionMAE pre-training of the study, motion weighted by 4.
+
+The arm `weights-1-4` of `tools/study.py`, the best of those that reconstruct
+pixels. See docs/study.
+
+Result: docs/study/README.md.
+Hardware and time: one CPU core, 4,000 steps in some 15 minutes.
+Command: STUDY_DATA=DIR python tools/train.py THIS_FILE
+"""
+
+_base_ = ['./motionmae_vit-tiny-p8_1xb64-8x4x1-400e_study.py']
+
+model = dict(head=dict(motion_weight=4.0))
