@@ -53,7 +53,7 @@ class _NumPy(types.ModuleType):
         assume_unique: bool = False,
         invert: bool = False,
     ) -> np.ndarray:
-        """Whether each element of ``ar1``, (N,), is in ``ar2``; (N,), bool."""
+        """A mask, (N,), bool: which of ``ar1``, (N,), are in ``ar2``."""
         flat = np.asarray(ar1).ravel()
         return np.isin(flat, ar2, assume_unique=assume_unique, invert=invert)
 

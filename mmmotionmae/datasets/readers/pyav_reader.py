@@ -94,7 +94,7 @@ class PyAVReader(VideoReader):
             self._size = (None, None)
 
     def starts_interlaced(self) -> bool:
-        """Whether the first frame, which is decoded, consists of fields."""
+        """True if the first frame, which is decoded, consists of fields."""
         first = next(self._decode_all(0), None)
         return first is not None and bool(first.interlaced_frame)
 
