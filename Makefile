@@ -1,7 +1,8 @@
 # Every target sets itself up: a virtual environment in .venv, with the tested
-# versions of constraints.txt. Another Python: `make demo PYTHON=python3.12`.
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.10 python3,\
-	$(shell command -v $(p) 2>/dev/null)))
+# versions of constraints.txt for the newest Python that is found and that they
+# were tested with. Another Python: `make demo PYTHON=python3.12`.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3.14 \
+	python3,$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -60,8 +61,8 @@ clean:
 # where that is missing, the headless build is put in their place.
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' && '$(PYTHON)' -c 'import sys; \
-		sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
-		{ echo 'error: Python 3.10, 3.11 or 3.12 is needed;' \
+		sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'error: Python 3.11 or newer is needed;' \
 		'name it with PYTHON=...' >&2; exit 1; }
 	@'$(PYTHON)' -m venv $(VENV) || { echo 'error: cannot make a virtual' \
 		'environment; on Debian: apt-get install python3-venv' >&2; exit 1; }

@@ -7,14 +7,14 @@ absent, and says when it can go. :func:`apply` runs them all; it is called
 once, by ``import mmmotionmae``, before ``mmaction.models`` is imported. How
 checkpoints are loaded is no defect but a choice: see ``checkpoints``.
 
-Two defects are avoided by the version ranges in ``setup.cfg`` alone:
-``importlib_metadata``, which MMAction2 imports but does not require, and
-NumPy 2, whose removed names (``np.Inf``, ``np.trapz``) MMAction2 still uses.
+One defect is avoided by ``setup.cfg`` alone: ``importlib_metadata``, which
+MMAction2 imports but does not require.
 """
 
 from . import (
     data_loading,
     drawing,
+    numpy_names,
     packages,
     resuming,
     running,
@@ -39,6 +39,8 @@ def apply() -> None:
     packages.stand_in_for_drn()
     packages.switch_off_broken_multimodal()
     packages.do_without_pkg_resources()
+    packages.find_compiled_mmcv()
+    numpy_names.give_back_numpy_names()
     saving.save_plain_checkpoints()
     saving.write_files_atomically()
     resuming.find_checkpoints_of_the_work_dir()

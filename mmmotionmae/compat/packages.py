@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os.path as osp
+import pkgutil
 import sys
 import types
 from pathlib import Path
@@ -125,3 +126,31 @@ def do_without_pkg_resources() -> None:
         for new in (is_installed, get_installed_path):
             if hasattr(owner, new.__name__):
                 setattr(owner, new.__name__, new)
+
+
+def find_compiled_mmcv() -> None:
+    """MMEngine 0.10 needs ``pkgutil.find_loader``, which Python 3.14 dropped.
+
+    Without it every optimizer with a constructor fails, which all of ours
+    have. The function that asks for the full MMCV is replaced.
+
+    Remove when: an MMEngine without ``pkgutil.find_loader`` is on PyPI.
+    """
+    if hasattr(pkgutil, 'find_loader'):
+        return
+    import mmengine.model.utils
+    import mmengine.optim.optimizer.default_constructor
+    import mmengine.utils.dl_utils.misc
+
+    def mmcv_full_available() -> bool:
+        if importlib.util.find_spec('mmcv') is None:
+            return False
+        return importlib.util.find_spec('mmcv._ext') is not None
+
+    for owner in (
+        mmengine.utils.dl_utils,
+        mmengine.utils.dl_utils.misc,
+        mmengine.model.utils,
+        mmengine.optim.optimizer.default_constructor,
+    ):
+        vars(owner)['mmcv_full_available'] = mmcv_full_available

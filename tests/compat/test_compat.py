@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import pickle
+import pkgutil
 import resource
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from pathlib import Path
 import mmaction
 import mmengine.config.config
 import mmengine.hub.hub
+import mmengine.model.utils
+import mmengine.optim.optimizer.default_constructor
+import mmengine.utils.dl_utils.misc
 import mmengine.utils.package_utils
 import numpy as np
 import pytest
@@ -226,6 +230,25 @@ def test_config_inherits_from_mmaction_without_pkg_resources(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith('IterTimerHook')
+
+
+@pytest.mark.parametrize('full', [False, True])
+def test_the_compiled_mmcv_is_found_without_pkgutil(monkeypatch, full):
+    owners = (
+        mmengine.utils.dl_utils,
+        mmengine.utils.dl_utils.misc,
+        mmengine.model.utils,
+        mmengine.optim.optimizer.default_constructor,
+    )
+    for owner in owners:  # undone afterwards
+        now = owner.mmcv_full_available
+        monkeypatch.setattr(owner, 'mmcv_full_available', now)
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    packages.find_compiled_mmcv()
+    hide_packages(monkeypatch, **{'mmcv._ext': full})
+    assert [owner.mmcv_full_available() for owner in owners] == [full] * 4
+    hide_packages(monkeypatch, mmcv=False)
+    assert not owners[0].mmcv_full_available()
 
 
 # ------------------------------------------------------------- checkpoints
@@ -792,7 +815,9 @@ def test_what_cannot_be_sent_is_an_error():
     )
     found = iter(loader)
     assert [next(found), next(found)] == [0, 1]
-    with pytest.raises(Exception, match="an't pickle.* local object") as error:
+    with pytest.raises(
+        Exception, match="an't (pickle|get).* local obj"
+    ) as error:
         next(found)
     assert 'in DataLoader worker process 0' in str(error.value)
     assert list(found) == [3, 4, 5]

@@ -4,6 +4,7 @@
 import gc
 import multiprocessing
 import os
+import re
 import struct
 import sys
 import threading
@@ -19,6 +20,7 @@ from helpers.processes import HUNG, hang, wait_until
 from helpers.video_files import (
     B_FRAMES,
     DECODERS,
+    READ_BY_SOME,
     REFUSED,
     SIZE,
     VPX,
@@ -142,6 +144,12 @@ def test_any_frames_are_those_of_a_plain_loop(good_videos, plain, decoder):
             with pytest.raises(VideoError, match=REFUSED[decoder][name]):
                 read(path, decoder)
             continue
+        if name in READ_BY_SOME[decoder]:
+            try:
+                read(path, decoder, [0])
+            except VideoError as error:
+                assert re.search(READ_BY_SOME[decoder][name], str(error))
+                continue
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         with open_video(str(path), decoder) as kept:
             assert kept.num_frames == len(expected), name
@@ -279,6 +287,10 @@ def test_colours_that_ffmpeg_cannot_convert(tmp_path, good_videos, decoder):
         pytest.skip('this FFmpeg can convert them')
     except OSError as error:
         assert 'not supported' in str(error)
+    if decoder == 'opencv':  # some versions give what is left in memory
+        with pytest.raises(VideoError, match="colours .matrix 8.*'pyav' does"):
+            read(tmp_path / 'colours.mp4', decoder)
+        return
     frames = read(tmp_path / 'colours.mp4', decoder)
     assert np.array_equal(frames, read(good_videos['h264.mp4'], decoder))
 

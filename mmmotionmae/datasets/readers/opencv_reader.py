@@ -13,17 +13,24 @@ _TURN = {
     180: cv2.ROTATE_180,
     270: cv2.ROTATE_90_COUNTERCLOCKWISE,
 }
+# The matrix coefficients of ITU-T H.273 that FFmpeg's swscale converts: RGB,
+# BT.709, none named, FCC, both of BT.601, SMPTE 240M and BT.2020.
+_CONVERTED = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
+# Whether frames that cannot be converted are given without a word.
+_SILENT = tuple(map(int, cv2.__version__.split('.')[:2])) >= (4, 13)
 
 
 class OpenCVReader(VideoReader):
     """Reads with OpenCV.
 
     The frames are counted by :class:`PyAVReader`. Every video is decoded
-    from its start, since OpenCV does not seek accurately. It takes all videos
-    for BT.601: of those that are marked as BT.709 the colours are a few
-    levels off. Where the size of the frames changes on the way, it gives
-    broken frames without a word; as for some videos that start between key
-    frames, which are refused.
+    from its start, since OpenCV does not seek accurately. Before 4.13 it
+    takes all videos for BT.601: of those that are marked as BT.709 the
+    colours are a few levels off. Where the size of the frames changes on the
+    way, it gives broken frames without a word; as for some videos that start
+    between key frames, and from 4.13 for those in colours that FFmpeg cannot
+    convert and for interlaced ones (what is left in memory): all of these are
+    refused, interlaced ones only where it is so.
 
     Args:
         path: The file.
@@ -39,10 +46,21 @@ class OpenCVReader(VideoReader):
         super().__init__(path, time_limit)
         with PyAVReader(path, self.deadline) as reader:
             self.num_frames, self.fps = reader.num_frames, reader.fps
-            whole = reader.index.whole
+            whole, colours = reader.index.whole, reader.colours
+            interlaced = _SILENT and whole and reader.starts_interlaced()
         if not whole:
             raise VideoError(
                 'OpenCV reads it wrongly, since it starts between key frames'
+            )
+        if colours not in _CONVERTED:
+            raise VideoError(
+                f'OpenCV may not convert its colours (matrix {colours}); '
+                "the decoder 'pyav' does"
+            )
+        if interlaced:
+            raise VideoError(
+                f'OpenCV {cv2.__version__} cannot convert its interlaced '
+                "frames; the decoder 'pyav' does"
             )
         self._open().release()
 

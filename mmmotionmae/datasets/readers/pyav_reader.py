@@ -81,6 +81,7 @@ class PyAVReader(VideoReader):
         self._size: tuple[int | None, int | None] = (None, None)
         codec = self._stream.codec_context.codec
         self.codec = codec.canonical_name
+        self.colours = int(self._stream.codec_context.colorspace)
         self.seeks = self.index.timed and self.index.stateless
         if self.seeks:
             self.seeks = seeks_rightly(
@@ -91,6 +92,11 @@ class PyAVReader(VideoReader):
                 self._from_key_frame,
             )
             self._size = (None, None)
+
+    def starts_interlaced(self) -> bool:
+        """True if the first frame, which is decoded, consists of fields."""
+        first = next(self._decode_all(0), None)
+        return first is not None and bool(first.interlaced_frame)
 
     def _open(self) -> None:
         self.deadline.check()
