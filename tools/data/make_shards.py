@@ -24,10 +24,12 @@ from mmmotionmae.cli.arguments import int_from, positive, run_job_tool
 from mmmotionmae.datasets.annotation import (
     Layout,
     find_videos,
+    locate,
     open_list,
     read_rows,
 )
 from mmmotionmae.datasets.annotation.layout import Row, make_row
+from mmmotionmae.datasets.annotation.tables import form_of
 from mmmotionmae.utils.deadlines import Deadline
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.files import complete_file, write_json
@@ -36,7 +38,6 @@ from mmmotionmae.utils.stores import (
     find_member,
     find_store,
     is_plain,
-    join_name,
     open_file,
 )
 
@@ -45,6 +46,7 @@ LIST = 'list.txt'
 PART = '.part'
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2**20
+KINDS = dict(csv='CSV with names', json='JSON', jsonl='JSON Lines')
 
 
 class Line(NamedTuple):
@@ -211,6 +213,14 @@ def read_lines(args: argparse.Namespace) -> tuple[list[Line], str, Layout]:
         lines = [Line(path, '', without) for path in paths]
         return lines, args.videos, layout
     try:
+        kind = form_of(args.videos, layout).kind
+        if kind != 'text':
+            raise UsageError(
+                f'{args.videos} is a list in {KINDS[kind]}; shards are made '
+                'of one with "path label", or "path start end label" (in '
+                'seconds, with a decimal point), on each line, without names '
+                'of columns: write it so.'
+            )
         rows, layout = read_any_list(args.videos)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -264,12 +274,13 @@ def plan(
     names: dict[str, str] = {}
     missing, end = [], 0
     for path in dict.fromkeys(line.path for line in lines):
-        source = join_name(prefix, path)
+        source = locate(prefix, path)
         size = size_of(source)
         if not size:
             missing.append(source)
             continue
-        name = name_in_tar(path, size)
+        windows = '\\' in path and not source.endswith(path)
+        name = name_in_tar(path.replace('\\', '/') if windows else path, size)
         if name in names:
             raise UsageError(
                 f'{names[name]!r} and {path!r} would have one name, '

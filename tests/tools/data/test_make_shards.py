@@ -187,6 +187,35 @@ def test_the_list_is_read_back_before_it_appears(
     }
 
 
+@pytest.mark.parametrize(
+    ('name', 'text', 'kind'),
+    [
+        ('a.csv', 'path,label\nb/1.mp4,3\n', 'CSV with names'),
+        ('a.txt', '{"path": "b/1.mp4", "label": 3}\n', 'JSON Lines'),
+        ('a.json', '["b/1.mp4"]', 'JSON'),
+    ],
+)
+def test_forms_without_lines_say_what_to_do(
+    folder, tmp_path, name, text, kind
+):
+    (tmp_path / name).write_text(text)
+    reason = f'{kind}; .*"path start end label".*: write it so'
+    with pytest.raises(UsageError, match=reason):
+        pack(tmp_path / name, tmp_path / 'out', '--prefix', folder)
+
+
+def test_separators_of_windows(folder, tmp_path):
+    listed, out = tmp_path / 'train.txt', tmp_path / 'out'
+    (folder / 'c\\d.mp4').write_bytes(b'so it is called')
+    listed.write_text('b\\1.mp4 3\nc\\d.mp4 1\n')
+    pack(listed, out, '--prefix', folder)
+    with tarfile.open(out / '00000.tar') as shard:
+        assert shard.getnames() == ['b/1.mp4', 'c\\d.mp4']
+    places = [place for place, _ in read_video_list(str(out / 'list.txt'))]
+    for place, name in zip(places, ('b/1.mp4', 'c\\d.mp4'), strict=True):
+        assert read_file(f'{out}/{place}') == (folder / name).read_bytes()
+
+
 def test_an_interrupted_call_goes_on(folder, tmp_path, monkeypatch):
     """With the bytes of one that was not; no list before the end."""
     whole, out = tmp_path / 'whole', tmp_path / 'out'
