@@ -100,11 +100,60 @@ def test_a_label_too_many_of_files_without_a_known_extension(listing):
     assert read_video_list(listing('s3://b/k.mp4 3\n')) == [
         ('s3://b/k.mp4', 3)
     ]
-    with pytest.raises(AnnotationError, match='line 1 has one number more'):
+    with pytest.raises(AnnotationError, match="line 1: the label '3 4'"):
         read_video_list(listing('t.tar@512@99 3 4\n'))
+    with pytest.raises(AnnotationError, match='line 1 has one number more'):
+        read_video_list(listing('s3://b/k 3 4\n'))
 
 
 # ------------------------------------------------------------------ clips
+
+
+@pytest.mark.parametrize(
+    'path',
+    ['00.tar@512@99', 's 3/0.tar@512@9', 'noext', 'https://h/a.mp4?x=1'],
+)
+def test_clips_of_paths_without_an_extension(listing, path):
+    """Members of shards among them."""
+    quoted = f'"{path}"'
+    for start, between in ((path, ' '), (quoted, ' '), (quoted, ',')):
+        line = between.join([start, '1.5', '7.25'])
+        assert entries(listing(f'{line}{between}3\n')) == [
+            clip(path, 3, 1.5, 7.25, 'seconds')
+        ]
+        assert entries(listing(f'{line}\n')) == [
+            clip(path, -1, 1.5, 7.25, 'seconds')
+        ]
+
+
+def test_all_of_a_member(listing):
+    """In VideoMAE V2's form."""
+    path = listing('00.tar@512@99 0 -1\ns 1/0.tar@512@9 0 -1\n')
+    assert entries(path) == [
+        dict(path='00.tar@512@99', label=-1),
+        dict(path='s 1/0.tar@512@9', label=-1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('line', 'options', 'reason'),
+    [
+        ('a 2.5 3', {}, 'quotes, "a 2.5"'),
+        ('a 2.5 3 4', dict(multi_class=True), 'quotes, "a 2.5"'),
+        ('a 1.5 2.5 3 4', {}, "label '1.5 2.5 3 4' is not a whole"),
+        ('a 1.5 2.5 163', dict(frames=True), 'quotes, "a 1.5 2.5"'),
+        ('a 1.5 2.5 3', dict(columns=('label',)), 'quotes, "a 1.5 2.5"'),
+        ('a.mp4 1.5 2.5 3', dict(columns=('label',)), 'one number more'),
+    ],
+)
+def test_a_clip_is_not_part_of_the_path(listing, line, options, reason):
+    with pytest.raises(AnnotationError, match=f'line 1.*{reason}'):
+        open_list(listing(line), Layout.of(**options))
+
+
+def test_names_that_end_in_decimals_stand_in_quotes(listing):
+    path = listing('"a 1.5 2.5" 3\nv1.5 4\n')
+    assert read_video_list(path) == [('a 1.5 2.5', 3), ('v1.5', 4)]
 
 
 def test_clips_in_seconds_are_known_by_their_decimal_points(listing):

@@ -32,21 +32,34 @@ def warnings(tmp_path):
     handler.close()
 
 
-def make_runner(num_repeats=4, num_workers=3):
+class Loader(SimpleNamespace):
+    """What the hook looks at."""
+
+    def __len__(self):
+        return self.size
+
+
+def make_runner(
+    num_repeats=4, num_workers=3, size=10**6, persistent_workers=True
+):
     dataset = SimpleNamespace()
     if num_repeats:
         dataset.num_repeats = num_repeats
     return SimpleNamespace(
         message_hub=MessageHub.get_instance(uuid.uuid4().hex),
-        train_dataloader=SimpleNamespace(
-            dataset=dataset, num_workers=num_workers
+        train_dataloader=Loader(
+            dataset=dataset,
+            num_workers=num_workers,
+            size=size,
+            persistent_workers=persistent_workers,
         ),
     )
 
 
 def run(hook, runner, steps):
     """Iterations of some (waiting, whole) seconds each."""
-    for i, (wait, step) in enumerate(steps):
+    for i, (wait, step) in enumerate(steps, 1):
+        hook.before_train_iter(runner, i)
         runner.message_hub.update_scalar('train/data_time', wait)
         runner.message_hub.update_scalar('train/time', step)
         hook.after_train_iter(runner, i)
@@ -100,6 +113,7 @@ def test_another_limit_and_a_loader_without_repeats(warnings):
 def test_without_the_timer(warnings):
     runner, hook = make_runner(), LoaderWaitHook(interval=1)
     for i in range(20):
+        hook.before_train_iter(runner, i)
         hook.after_train_iter(runner, i)
     assert warnings() == []
 
@@ -132,12 +146,97 @@ def test_it_reads_what_the_timer_writes(warnings, monkeypatch):
     hook = LoaderWaitHook(interval=1)
     timer.before_train(runner)
     timer.before_train_epoch(runner)
+    hook.before_train_epoch(runner)
     for i in range(12):
         timer.before_train_iter(runner, i)
+        hook.before_train_iter(runner, i)
         timer.after_train_iter(runner, i)
         hook.after_train_iter(runner, i)
     (line,) = warnings()
     assert '1 of the 2 s of a step (50%), over 1 steps' in line
+
+
+def timed_run(hook, events, monkeypatch, size=10**6, steps=330):
+    """Steps of 0.3 s that hardly wait, and what takes 10 s in between.
+
+    By the order of MMEngine's loops and of the hooks' priorities, on a clock
+    that is set.
+    """
+    clock = SimpleNamespace(now=0.0)
+    clock.time = lambda: clock.now
+    monkeypatch.setattr(iter_timer_hook, 'time', clock)
+    runner, timer = make_runner(size=size), IterTimerHook()
+    vars(runner).update(iter=0, max_iters=steps, val_dataloader=[0])
+    hooks = timer, hook
+
+    def call(name, *args):
+        for each in hooks:
+            getattr(each, name)(runner, *args)
+
+    call('before_train')
+    call('before_train_epoch')
+    for runner.iter in range(steps):
+        if runner.iter % size == 0:
+            clock.now += 10 * ('restart' in events)
+        clock.now += 0.01
+        call('before_train_iter', runner.iter)
+        clock.now += 0.29
+        call('after_train_iter', runner.iter)
+        if runner.iter % 25 == 24:
+            if 'save' in events:
+                call('before_save_checkpoint', {})
+                clock.now += 10
+            if 'epoch' in events:
+                call('after_train_epoch')
+                call('before_train_epoch')
+                clock.now += 10
+            if 'val' in events:
+                call('before_val')
+                call('before_val_epoch')
+                call('before_val_iter', 0)
+                call('after_val_iter', 0)
+                clock.now += 10  # metrics, the best checkpoint
+                call('after_val_epoch')
+                call('after_val')
+            if 'other' in events:
+                clock.now += 10
+
+
+@pytest.mark.parametrize('event', ['save', 'val', 'epoch', 'restart'])
+def test_what_is_no_waiting_for_videos(warnings, monkeypatch, event):
+    size = 25 if event == 'restart' else 10**6
+    timed_run(LoaderWaitHook(), [event], monkeypatch, size)
+    assert warnings() == []
+
+
+def test_waiting_once_in_a_while_is_still_seen(warnings, monkeypatch):
+    timed_run(LoaderWaitHook(), ['save', 'other'], monkeypatch)
+    assert warnings() == []  # after a save
+    timed_run(LoaderWaitHook(), ['other'], monkeypatch)
+    assert len(warnings()) == 1
+
+
+def test_advice_on_processes_that_start_each_epoch(warnings):
+    for num_workers, persistent, told in (
+        (2, True, False),
+        (0, False, False),
+        (2, False, True),
+    ):
+        hook = LoaderWaitHook()
+        runner = make_runner(
+            num_workers=num_workers, persistent_workers=persistent
+        )
+        run(hook, runner, 110 * [(0.9, 1.0)])
+        assert ('persistent_workers=True' in warnings()[-1]) == told
+
+
+def test_a_loader_without_a_length(warnings):
+    runner = make_runner()
+    runner.train_dataloader = SimpleNamespace(
+        dataset=SimpleNamespace(), num_workers=0
+    )
+    run(LoaderWaitHook(), runner, 110 * [(0.9, 1.0)])
+    assert len(warnings()) == 1
 
 
 def test_it_is_on_by_default_and_follows_the_timer():

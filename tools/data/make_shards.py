@@ -10,6 +10,7 @@ import os.path as osp
 import re
 import sys
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -20,7 +21,15 @@ from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.arguments import int_from, positive, run_job_tool
-from mmmotionmae.datasets.annotation import find_videos, read_video_list
+from mmmotionmae.datasets.annotation import (
+    Layout,
+    find_videos,
+    locate,
+    open_list,
+    read_rows,
+)
+from mmmotionmae.datasets.annotation.layout import Row, make_row
+from mmmotionmae.datasets.annotation.tables import form_of
 from mmmotionmae.utils.deadlines import Deadline
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.files import complete_file, write_json
@@ -29,7 +38,6 @@ from mmmotionmae.utils.stores import (
     find_member,
     find_store,
     is_plain,
-    join_name,
     open_file,
 )
 
@@ -38,6 +46,7 @@ LIST = 'list.txt'
 PART = '.part'
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2**20
+KINDS = dict(csv='CSV with names', json='JSON', jsonl='JSON Lines')
 
 
 class Line(NamedTuple):
@@ -45,6 +54,7 @@ class Line(NamedTuple):
 
     path: str  # as the list has it
     rest: str  # what follows it
+    values: tuple  # what is read from that: labels, a clip
 
 
 class Entry(NamedTuple):
@@ -137,13 +147,17 @@ def pack(args: argparse.Namespace) -> None:
             are in the way.
         FileNotFoundError: If there is no such list, or no video in a folder.
     """
-    lines, prefix = read_lines(args)
+    lines, prefix, layout = read_lines(args)
     shards = plan(lines, prefix, args.out, args.shard_size * 1e6)
     text = list_of(lines, shards)
     index = args.out / LIST
     if index.exists() and osp.exists(args.videos):
         if index.samefile(args.videos):
             raise UsageError(f'{str(index)!r} is the list that is packed.')
+    with tempfile.TemporaryDirectory() as folder:  # before hours of packing
+        trial = Path(folder, LIST)
+        trial.write_text(text, encoding='utf-8')
+        check_list(trial, lines, shards, layout)
     prepare(args.out, shards, text, args.overwrite)
     todo = [shard for shard in shards if not shard.path.exists()]
     results = run_jobs(
@@ -175,6 +189,7 @@ def pack(args: argparse.Namespace) -> None:
             )
     with complete_file(index) as part:
         part.write_text(text, encoding='utf-8')
+        check_list(part, lines, shards, layout)
     size = sum(shard.size for shard in shards)
     print(
         f'{index}: {len(lines)} videos in {len(shards)} '
@@ -182,44 +197,62 @@ def pack(args: argparse.Namespace) -> None:
     )
 
 
-def read_lines(args: argparse.Namespace) -> tuple[list[Line], str]:
-    """What is to be packed, and the folder that its paths are relative to.
+def read_lines(args: argparse.Namespace) -> tuple[list[Line], str, Layout]:
+    """What is to be packed, relative to which folder, and how it is listed.
 
     Raises:
         UsageError: If the list is bad, or its columns cannot be kept.
         FileNotFoundError: If there is no such list, or no video in a folder.
     """
+    layout = Layout()
     if osp.isdir(args.videos):
         if args.prefix is not None:
             raise UsageError('--prefix is for lists; this is a folder.')
         paths = find_videos(args.videos)
-        return [Line(path, '') for path in paths], args.videos
+        without = values_of(make_row('', 0, '', '-', {}, []))
+        lines = [Line(path, '', without) for path in paths]
+        return lines, args.videos, layout
     try:
-        videos = read_any_list(args.videos)
+        kind = form_of(args.videos, layout).kind
+        if kind != 'text':
+            raise UsageError(
+                f'{args.videos} is a list in {KINDS[kind]}; shards are made '
+                'of one with "path label", or "path start end label" (in '
+                'seconds, with a decimal point), on each line, without names '
+                'of columns: write it so.'
+            )
+        rows, layout = read_any_list(args.videos)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    text = Path(args.videos).read_text(encoding='utf-8-sig')
-    texts = [line.strip() for line in text.split('\n') if line.strip()]
     lines = []
-    for number, line in enumerate(texts):
-        path = videos[number][0] if number < len(videos) else ''
-        quoted = '"' + path.replace('"', '""') + '"'
-        start = next((x for x in (path, quoted) if line.startswith(x)), '')
-        if not path or not start or len(texts) != len(videos):
+    for row in rows:
+        quoted = '"' + row.path.replace('"', '""') + '"'
+        starts = (row.path, f'"{row.path}"', quoted)
+        start = next((x for x in starts if row.text.startswith(x)), None)
+        if start is None:
             raise UsageError(
                 f'{args.videos}: a line that does not begin with the path '
-                f'of a video cannot be kept: {line!r}.'
+                f'of a video cannot be kept: {row.text!r}.'
             )
-        lines.append(Line(path, line[len(start) :]))
-    return lines, args.prefix or ''
+        rest = row.text[len(start) :]
+        lines.append(Line(row.path, rest, values_of(row)))
+    return lines, args.prefix or '', layout
 
 
-def read_any_list(path: str) -> list[tuple[str, object]]:
+def read_any_list(path: str) -> tuple[list[Row], Layout]:
     """The lines of a list with one number after each path, or several."""
+    layout = Layout()
     try:
-        return read_video_list(path)
+        open_list(path, layout)
     except ValueError:
-        return read_video_list(path, multi_class=True)
+        layout = Layout(multi_class=True)
+        open_list(path, layout)
+    return list(read_rows(path, layout)), layout
+
+
+def values_of(row: Row) -> tuple:
+    """What is read from a line, but for the path."""
+    return row[Row._fields.index('labels') :]
 
 
 def plan(
@@ -241,12 +274,13 @@ def plan(
     names: dict[str, str] = {}
     missing, end = [], 0
     for path in dict.fromkeys(line.path for line in lines):
-        source = join_name(prefix, path)
+        source = locate(prefix, path)
         size = size_of(source)
         if not size:
             missing.append(source)
             continue
-        name = name_in_tar(path, size)
+        windows = '\\' in path and not source.endswith(path)
+        name = name_in_tar(path.replace('\\', '/') if windows else path, size)
         if name in names:
             raise UsageError(
                 f'{names[name]!r} and {path!r} would have one name, '
@@ -425,14 +459,51 @@ def check(path: Path, entries: list[Entry]) -> None:
 
 def list_of(lines: list[Line], shards: list[Shard]) -> str:
     """The list, in the order of the one that was read."""
+    place_of = places_of(lines, shards)
+    return ''.join(f'{place_of[x.path]}{x.rest}\n' for x in lines)
+
+
+def places_of(lines: list[Line], shards: list[Shard]) -> dict[str, str]:
+    """The place of each path."""
     places = (
         f'{shard.path.name}@{entry.offset}@{entry.size}'
         for shard in shards
         for entry in shard.entries
     )
     paths = dict.fromkeys(line.path for line in lines)
-    place_of = dict(zip(paths, places, strict=True))
-    return ''.join(f'{place_of[x.path]}{x.rest}\n' for x in lines)
+    return dict(zip(paths, places, strict=True))
+
+
+def check_list(
+    path: Path, lines: list[Line], shards: list[Shard], layout: Layout
+) -> None:
+    """Read a list back, and compare places, labels and clips.
+
+    Args:
+        path: The list.
+        lines: What it was made of.
+        shards: Likewise.
+        layout: With which that was read.
+
+    Raises:
+        UsageError: If something is read otherwise.
+    """
+    place_of = places_of(lines, shards)
+    try:
+        rows = list(read_rows(str(path), layout))
+    except ValueError as error:
+        raise UsageError(f'The list would not be readable: {error}') from error
+    found = [(row.path, values_of(row)) for row in rows]
+    wanted = [(place_of[line.path], line.values) for line in lines]
+    if found == wanted:
+        return
+    pairs = zip(found, wanted, lines, strict=False)
+    line = next((x for a, b, x in pairs if a != b), lines[-1])
+    raise UsageError(
+        f'What follows {line.path!r}, {line.rest!r}, would not be read in '
+        'the list of the shards as in this one: write "path label", or "path '
+        'start end label", with one space between.'
+    )
 
 
 def main() -> int:

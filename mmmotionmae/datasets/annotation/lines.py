@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import cache
 
 from ...utils.errors import AnnotationError
+from ...utils.stores import find_member
 from .kinds import VIDEO_EXTENSIONS
 from .layout import Layout, Row, decimal, make_row, whole
 
 _EXTENSIONS = '|'.join(map(re.escape, VIDEO_EXTENSIONS))
+_MEMBER = r'\.tar@\d+@\d+'  # of a shard
 _LAST = re.compile(r'[^\s,]*\Z')
 _QUOTED = re.compile(r'("?)(.*)\1')  # a csv file may have quotes
 
@@ -40,15 +42,21 @@ def _video(where: str, number: int, line: str, layout: Layout) -> Row:
     most = None if layout.multi_class else 1
     path, labels = _split_numbers(line, layout.delimiter, most)
     name = _unquote(path)
-    if not name.lower().endswith(VIDEO_EXTENSIONS):
+    if not _is_complete(name):
         match = _after_path(layout.delimiter)(line)
         if match:
             path, tail = match[1], match[2]
             return _of_tail(
                 where, number, line, _unquote(path), tail, layout.delimiter
             )
-        if most and labels and name == path:
-            _refuse_more_numbers(where, line, path, layout)
+        if name == path:
+            start, times = _split_numbers(path, layout.delimiter, None, True)
+            if len(times) > 1 and any('.' in x for x in times):
+                tail = ' '.join([*times, *labels])
+                name = _unquote(start)
+                return _of_tail(where, number, line, name, tail, None)
+            if times and labels:
+                _refuse_more_numbers(where, line, path, layout, 1)
     return make_row(where, number, line, name, {}, labels)
 
 
@@ -96,7 +104,7 @@ def _frames(
         raise AnnotationError(
             f'{where} is not "folder {" ".join(names)} [label]": {line!r}.'
         )
-    if most == len(numbers) and folder == path:
+    if folder == path:
         _refuse_more_numbers(where, line, path, layout)
     values = dict(zip(names, numbers, strict=False))
     return make_row(where, number, line, folder, values, numbers[count:])
@@ -116,7 +124,7 @@ def _ordered(
             f'{where} is not "path {" ".join(order)}": {line!r}.'
         )
     folder = _unquote(path)
-    if not several and folder == path:
+    if folder == path:
         _refuse_more_numbers(where, line, path, layout)
     values = dict(zip(names, numbers, strict=False))
     if layout.frames and (whole(values['total_frames']) or 0) < 1:
@@ -136,13 +144,18 @@ def _ordered(
 
 
 def _refuse_more_numbers(
-    where: str, line: str, path: str, layout: Layout
+    where: str, line: str, path: str, layout: Layout, decimals: int = 2
 ) -> None:
-    """A name that ends in a number is more likely a label too many."""
-    if path.lower().endswith(VIDEO_EXTENSIONS):
+    """A name that ends in a number is more likely a label too many.
+
+    Or a clip, if it ends in so many numbers with a decimal point.
+    """
+    if _is_complete(path):
         return
-    rest, number = _split_number(path, layout.delimiter, False)
-    if number is not None and rest:
+    rest, numbers = _split_numbers(path, layout.delimiter, 2, True)
+    if rest and numbers:
+        if whole(numbers[-1]) is None and len(numbers) < decimals:
+            return
         raise AnnotationError(
             f'{where} has one number more than expected: {line!r}. With '
             'several labels, pass multi_class; columns says what else numbers '
@@ -150,11 +163,17 @@ def _refuse_more_numbers(
         )
 
 
+def _is_complete(path: str) -> bool:
+    """Tell whether no number that follows can be part of a path."""
+    is_member = find_member(path) is not None
+    return is_member or path.lower().endswith(VIDEO_EXTENSIONS)
+
+
 @cache
 def _after_path(delimiter: str | None) -> Callable[[str], re.Match | None]:
-    """Match a path with a known extension, and what follows."""
+    """Match a path with a known end, and what follows."""
     between = re.escape(delimiter) if delimiter else r'[\s,]'
-    pattern = rf'(.*(?:{_EXTENSIONS})"?)(?:{between})+(.*)'
+    pattern = rf'(.*(?:{_EXTENSIONS}|{_MEMBER})"?)(?:{between})+(.*)'
     return re.compile(pattern, re.IGNORECASE | re.DOTALL).fullmatch
 
 

@@ -14,7 +14,11 @@ from helpers.processes import HUNG
 from helpers.stores import FaultyServer
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.datasets.annotation import read_video_list
+from mmmotionmae.datasets.annotation import (
+    Layout,
+    open_list,
+    read_video_list,
+)
 from mmmotionmae.utils.stores import find_member, read_file
 
 TOOL = Path(__file__).parents[3] / 'tools/data/make_shards.py'
@@ -121,6 +125,97 @@ def test_other_columns_stay(folder, tmp_path, column):
         assert line.endswith(f'@{size}{column}')
 
 
+@pytest.mark.parametrize(
+    ('column', 'options'),
+    [
+        (' 0.2 1.0 3', {}),
+        (',0.2,1.0', {}),
+        (' 0 -1', {}),
+        (' 1 2 3', dict(multi_class=True)),
+        (' 3', {}),
+    ],
+)
+def test_the_list_is_read_as_the_one_that_was_packed(
+    folder, tmp_path, column, options
+):
+    """Also of files without an extension."""
+    (folder / 'noext').write_bytes(b'a')
+    listed, layout = tmp_path / 'list.txt', Layout.of(**options)
+    names = [*NAMES[:2], 'noext'] if column != ' 0 -1' else NAMES[:2]
+    listed.write_text(''.join(f'{name}{column}\n' for name in names))
+    pack(listed, tmp_path / 'out', '--prefix', folder)
+    before = list(open_list(str(listed), layout).entries())
+    after = list(open_list(str(tmp_path / 'out/list.txt'), layout).entries())
+    assert [x.pop('path') for x in before] == names
+    places = [x.pop('path') for x in after]
+    assert after == before
+    for place, name in zip(places, names, strict=True):
+        data = read_file(f'{tmp_path}/out/{place}')
+        assert data == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize('bad', [' 0.5 1.5 3', ' x', ''])
+def test_a_list_that_would_be_read_otherwise(
+    folder, listed, tmp_path, monkeypatch, bad
+):
+    """Nothing is packed."""
+    make = SHARDS.list_of
+    monkeypatch.setattr(
+        SHARDS, 'list_of', lambda *args: make(*args).replace(' 3', bad)
+    )
+    with pytest.raises(UsageError, match='would not be read.*'):
+        pack(listed, tmp_path / 'out', '--prefix', folder)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_list_is_read_back_before_it_appears(
+    folder, listed, tmp_path, monkeypatch
+):
+    check, paths = SHARDS.check_list, []
+
+    def second_fails(path, *args):
+        paths.append(path)
+        if len(paths) == 2:
+            path.write_text('a.mp4 3\n')
+        check(path, *args)
+
+    monkeypatch.setattr(SHARDS, 'check_list', second_fails)
+    with pytest.raises(UsageError, match='would not be read'):
+        pack(listed, tmp_path / 'out', '--prefix', folder)
+    assert set(contents(tmp_path / 'out')) == {
+        *['00000.tar', 'make_shards.json']
+    }
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'kind'),
+    [
+        ('a.csv', 'path,label\nb/1.mp4,3\n', 'CSV with names'),
+        ('a.txt', '{"path": "b/1.mp4", "label": 3}\n', 'JSON Lines'),
+        ('a.json', '["b/1.mp4"]', 'JSON'),
+    ],
+)
+def test_forms_without_lines_say_what_to_do(
+    folder, tmp_path, name, text, kind
+):
+    (tmp_path / name).write_text(text)
+    reason = f'{kind}; .*"path start end label".*: write it so'
+    with pytest.raises(UsageError, match=reason):
+        pack(tmp_path / name, tmp_path / 'out', '--prefix', folder)
+
+
+def test_separators_of_windows(folder, tmp_path):
+    listed, out = tmp_path / 'train.txt', tmp_path / 'out'
+    (folder / 'c\\d.mp4').write_bytes(b'so it is called')
+    listed.write_text('b\\1.mp4 3\nc\\d.mp4 1\n')
+    pack(listed, out, '--prefix', folder)
+    with tarfile.open(out / '00000.tar') as shard:
+        assert shard.getnames() == ['b/1.mp4', 'c\\d.mp4']
+    places = [place for place, _ in read_video_list(str(out / 'list.txt'))]
+    for place, name in zip(places, ('b/1.mp4', 'c\\d.mp4'), strict=True):
+        assert read_file(f'{out}/{place}') == (folder / name).read_bytes()
+
+
 def test_an_interrupted_call_goes_on(folder, tmp_path, monkeypatch):
     """With the bytes of one that was not; no list before the end."""
     whole, out = tmp_path / 'whole', tmp_path / 'out'
@@ -171,11 +266,13 @@ def test_a_video_that_has_changed(folder, tmp_path):
 
 
 def test_a_video_that_changes_meanwhile(folder, tmp_path, monkeypatch):
-    def late(lines, shards):
-        (folder / 'b/1.mp4').write_bytes(bytes(2999))
-        return ''
+    prepare = SHARDS.prepare
 
-    monkeypatch.setattr(SHARDS, 'list_of', late)
+    def late(*args):
+        prepare(*args)
+        (folder / 'b/1.mp4').write_bytes(bytes(2999))
+
+    monkeypatch.setattr(SHARDS, 'prepare', late)
     with pytest.raises(UsageError, match='1.mp4.* from 3000 to 2999'):
         pack(folder, tmp_path / 'out')
     assert set(contents(tmp_path / 'out')) == {'make_shards.json'}
