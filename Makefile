@@ -21,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	$(if $(filter-out random,$(SEED)),--randomly-seed=$(SEED)))
 
 test: $(READY)
-	@echo 'About five minutes on two idle cores.'
+	@echo 'About six minutes on two idle cores.'
 	$(PYTEST) -m 'not slow'
 
 test-all: $(READY)
