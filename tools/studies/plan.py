@@ -97,7 +97,9 @@ class Plan:
         for task, spec in self.cfg.tasks.items():
             if domain in spec.get('domains', self.cfg.domains):
                 cfg = self._finetune_config(task, spec)
-                yield from self._probes(where, task, cfg, parent, seed)
+                yield from self._probes(
+                    f'linear/{where}', task, cfg, parent, seed
+                )
                 for number in spec.get(
                     'finetune_seeds', self.cfg.finetune_seeds
                 ):
@@ -228,9 +230,9 @@ class Plan:
         cfg: Config,
         parent: Cell | None,
         seed: int,
-        kind: str = 'linear',
     ) -> Iterator[Cell]:
         """A linear classifier, or one for each draw of the labels."""
+        kind = where.split('/')[0]
         spec = self.cfg.tasks[task]
         settings = dict(
             cluster=spec.cluster,
@@ -242,13 +244,13 @@ class Plan:
             draws = [(f'/seed{number}', number) for number in numbers]
         for name, number in draws:
             drawn, lists = self._draw(task, cfg, number)
-            path = f'{kind}/{where}/{task}{name}'.replace('//', '/')
+            path = f'{where}/{task}{name}'
             yield Cell(path, kind, drawn, seed, lists, parent, settings)
 
     def _baselines(self, task: str) -> Iterator[Cell]:
         """Frame differences, for what motion alone can tell."""
         cfg = self._finetune_config(task, self.cfg.tasks[task])
-        yield from self._probes('', task, cfg, None, 0, 'differences')
+        yield from self._probes('differences', task, cfg, None, 0)
 
     def read(self, name: str) -> Videos:
         """The videos of a list."""

@@ -246,7 +246,11 @@ class Report:
     def _factors(self) -> str:
         rows = []
         # Also those that are recorded, but of another plan.
-        trained = [n.split('/') for n in self.records if n[:8] == 'pretrain']
+        trained = [
+            name.split('/')
+            for name in self.records
+            if name.startswith('pretrain/')
+        ]
         arms = [*self.cfg.arms, *self.cfg.get('factors', {})]
         arms += sorted({arm for _, _, arm, _ in trained})
         for domain in self.cfg.domains:

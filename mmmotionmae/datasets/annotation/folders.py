@@ -73,8 +73,9 @@ def find_videos(
         FileNotFoundError: If there is no such folder, or no video in it.
     """
     found = walk(folder)
-    for line in found.passed_over() if tell else ():
-        tell(line)  # type: ignore[misc]
+    if tell is not None:
+        for line in found.passed_over():
+            tell(line)
     return found.paths
 
 

@@ -177,7 +177,7 @@ def make_row(
     """
     if not path or '\0' in path:
         reason = 'a zero byte in its path' if path else 'no path'
-        raise AnnotationError(f'{where} has {reason}: {_short(text)}.')
+        raise AnnotationError(f'{where} has {reason}: {text!r}.')
     numbers = {}
     for name in ('offset', 'start_index', 'total_frames'):
         if name in values:
@@ -196,12 +196,12 @@ def make_row(
         elif unit == 'frames' and (start % 1 or end % 1):
             raise AnnotationError(
                 f'{where}: {texts[0]} and {texts[1]} are no numbers of '
-                f'frames, which the names of the columns say: {_short(text)}.'
+                f'frames, which the names of the columns say: {text!r}.'
             )
         if start < 0 or (end != -1 and end <= start):
             raise AnnotationError(
                 f'{where}: a clip from {texts[0]} to {texts[1]} is empty or '
-                f'begins before the video: {_short(text)}.'
+                f'begins before the video: {text!r}.'
             )
     return Row(number, text, path, found, start, end, in_seconds, numbers)
 
@@ -210,8 +210,7 @@ def _whole(where: str, text: str, name: str, value: str) -> int:
     number = whole(value)
     if number is None:
         raise AnnotationError(
-            f'{where}: the {name} {value!r} is not a whole number: '
-            f'{_short(text)}.'
+            f'{where}: the {name} {value!r} is not a whole number: {text!r}.'
         )
     return number
 
@@ -221,10 +220,6 @@ def _decimal(where: str, text: str, name: str, value: str) -> float:
     if number is None:
         raise AnnotationError(
             f'{where}: the {name} {value!r} is not a number of seconds or '
-            f'frames: {_short(text)}.'
+            f'frames: {text!r}.'
         )
     return number
-
-
-def _short(text: str) -> str:
-    return repr(text)

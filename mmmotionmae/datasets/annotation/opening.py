@@ -95,9 +95,7 @@ def _find(ann_file: str, layout: Layout) -> VideoList | None:
             made = [int(x) for x in found.source['stamp']]
             size, _, _ = made
             of = str(found.source['digest'])
-        except OSError:
-            continue
-        except Exception:  # damaged, in whatever way: it is made anew
+        except Exception:  # not there, or damaged in whatever way
             continue
         if status.st_uid not in (os.getuid(), os.stat(ann_file).st_uid, 0):
             continue  # anybody's, in a folder for all

@@ -158,7 +158,7 @@ def _find_header(
     candidates = (layout.delimiter,) if layout.delimiter else _DELIMITERS
     best: tuple[str, list[str]] = ('', [])
     for delimiter in candidates:
-        cells = _split_cells(where, line, delimiter)
+        cells = _split_cells(line, delimiter)
         if len(cells) > len(best[1]):
             best = delimiter, cells
     delimiter, cells = best
@@ -217,12 +217,8 @@ def _unit_of(where: str, names: list[str], layout: Layout) -> str | None:
     return units.pop() if units else None
 
 
-def _split_cells(where: str, line: str, delimiter: str) -> list[str]:
-    """Take a line of a CSV file apart.
-
-    Raises:
-        AnnotationError: If quotes are not closed.
-    """
+def _split_cells(line: str, delimiter: str) -> list[str]:
+    """Take a line of a CSV file apart; quotes that are not closed are text."""
     if len(delimiter) != 1:
         return [cell.strip() for cell in line.split(delimiter)]
     try:
@@ -237,7 +233,7 @@ def _split_cells(where: str, line: str, delimiter: str) -> list[str]:
 def _csv_row(
     where: str, number: int, line: str, header: Header, layout: Layout
 ) -> Row:
-    cells = _split_cells(where, line, header.delimiter)
+    cells = _split_cells(line, header.delimiter)
     if len(cells) <= max(header.places.values()):
         raise AnnotationError(
             f'{where} has {len(cells)} columns, fewer than line '
