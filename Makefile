@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all bench study lint format clean
+.PHONY: demo test test-all bench study docs lint format clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
@@ -45,6 +45,12 @@ endif
 study: $(READY)
 	$(BIN)/python tools/study.py $(ARGS)
 
+# The site, in docs/_build/html; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \
+		-b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -67,7 +73,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@'$(PYTHON)' -m venv $(VENV) || { echo 'error: cannot make a virtual' \
 		'environment; on Debian: apt-get install python3-venv' >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e '.[demo,tests,lint]'
+		-c constraints.txt -e '.[demo,docs,tests,lint]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --force-reinstall -c constraints.txt \

@@ -110,7 +110,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
         help='what follows the path on a line, such as "start end label" or '
         '"start_index total_frames"; or NAME=COLUMN for those that a list '
         'with names calls otherwise (default: a label, if anything; docs/'
-        'lists.md)',
+        'user_guides/lists.md)',
     )
     parser.add_argument(
         '--clip-unit',

@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """How far the decoders' colours are from those that the standards define.
 
-The table of docs/videos.md. Expected colours are computed from the decoded
+The table of docs/notes/videos.md. Expected colours are computed from the decoded
 luma and chroma by the formulas of ITU-R BT.601, BT.709 and BT.2020, with
 chroma placed as H.264 places it (left; in interlaced frames by fields) and
 scaled up by cubic convolution.
@@ -143,7 +143,7 @@ def write_interlaced(path, options):
 
 @functools.cache
 def rows_of_the_docs():
-    text = (ROOT / 'docs/videos.md').read_text(encoding='utf-8')
+    text = (ROOT / 'docs/notes/videos.md').read_text(encoding='utf-8')
     rows = re.findall(
         r'^\| ([^|]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$',
         text,

@@ -9,10 +9,10 @@ import shlex
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from helpers.typed_commands import bash_blocks
 
 README = (ROOT / 'README.md').read_text()
 GUIDES = sorted(
@@ -21,10 +21,11 @@ GUIDES = sorted(
         '*.md',
         'configs/*/README.md',
         'tools/**/README.md',
-        'docs/benchmarks/[!0-9]*.md',
+        'docs/**/[!0-9]*.md',
     )
     for path in ROOT.glob(pattern)
     if path.name != 'CHANGELOG.md'
+    and not {'_build', 'generated'} & {*path.parts}
 )
 CONFIGS = [
     path
@@ -33,22 +34,18 @@ CONFIGS = [
 ]
 
 
-def blocks_of(text):
-    return re.findall(r'```bash\n(.*?)```', text, flags=re.S)
-
-
 def commands_of(script):
     """The calls of tools in a shell script, as lists of words."""
     lines = re.sub(r'\\\n', ' ', script).splitlines()
     for line in lines:
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line.replace(';', ' ; '), comments=True)
         for i, word in enumerate(words):
             if re.fullmatch(r'(?:\./)?tools/[\w/-]+\.(?:py|sh)', word):
                 end = next(
                     (
                         j
                         for j in range(i + 1, len(words))
-                        if words[j] in ('|', '||', '&&', ';')
+                        if words[j] in ('|', '||', '&&', ';', 'do')
                     ),
                     len(words),
                 )
@@ -108,7 +105,7 @@ def check_script(script):
 )
 def test_commands_of_a_guide(path):
     text = path.read_text()
-    for block in blocks_of(text):
+    for block in bash_blocks(text):
         check_script(block)
     for name in re.findall(r'\]\(([^)#]+?)(?:#[\w-]*)?\)', text):
         if '://' not in name:
@@ -140,14 +137,20 @@ def test_checks_can_fail():
 
 
 def test_files_exist():
-    paths = set(re.findall(r'(?:configs|tools|docs)/[\w./-]+\.\w+', README))
+    named = re.compile(r'(?<![\w/.-])(?:configs|tools|docs)/[\w./-]+\.\w+')
+    paths = set().union(*(named.findall(g.read_text()) for g in GUIDES))
     assert paths
-    missing = [path for path in paths if not (ROOT / path).is_file()]
+    missing = [
+        path
+        for path in paths
+        if not path.endswith('/CONFIG.py') and not (ROOT / path).is_file()
+    ]
     assert not missing
 
 
 def test_tree_names_what_is_there():
-    tree = re.search(r'```text\n(.*?)```', README, flags=re.S).group(1)
+    layout = (ROOT / 'docs/notes/layout.md').read_text()
+    tree = re.search(r'```text\n(.*?)```', layout, flags=re.S).group(1)
     parents = []
     for line in tree.splitlines():
         indent, name = re.match(r'( *)(\S+)', line).groups()
@@ -159,7 +162,7 @@ def test_tree_names_what_is_there():
 def test_make_targets_exist():
     targets = {
         word
-        for block in blocks_of(README)
+        for block in bash_blocks(README)
         for line in block.splitlines()
         if line.startswith('make ')
         for word in shlex.split(line, comments=True)[1:]
@@ -171,11 +174,27 @@ def test_make_targets_exist():
         assert re.search(rf'^{target}:', makefile, flags=re.M), target
 
 
-def test_flags_named_in_the_text_exist():
-    named = set(re.findall(r'`(--[\w-]+)', README)) - {'--no-deps'}  # pip's
-    assert named
-    tools = {
-        Path(t).as_posix() for t in re.findall(r'tools/[\w/]+\.py', README)
-    }
-    known = set().union(*map(flags_of, {*tools, 'tools/train.py'}))
-    assert named <= known
+# Of pip, torchrun and Slurm.
+FOREIGN_FLAGS = {
+    '--max-restarts',
+    '--no-deps',
+    '--nnodes',
+    '--rdzv-endpoint',
+    '--requeue',
+    '--shutdown-timeout',
+    '--signal',
+}
+
+
+@pytest.mark.parametrize(
+    'path',
+    sorted(ROOT.glob('docs/user_guides/*.md')),
+    ids=lambda path: path.stem,
+)
+def test_flags_named_in_the_text_exist(path):
+    text = path.read_text()
+    named = set(re.findall(r'`(--[\w-]+)', text)) - FOREIGN_FLAGS
+    tools = set(re.findall(r'tools/[\w/]+\.py', text))
+    if named:
+        known = set().union(*map(flags_of, {*tools, 'tools/train.py'}))
+        assert named <= known

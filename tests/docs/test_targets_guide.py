@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""The example of docs/targets.md is a target, and its table is true."""
+"""The example of docs/notes/targets.md is a target, and its table is true."""
 
 import re
 
@@ -9,7 +9,7 @@ from mmaction.registry import MODELS
 
 from mmmotionmae.models import ReconstructionTarget, TubeletTarget, targets
 
-GUIDE = (ROOT / 'docs/targets.md').read_text()
+GUIDE = (ROOT / 'docs/notes/targets.md').read_text()
 
 
 def test_target_of_the_guide(tiny_model):

@@ -87,7 +87,7 @@ def test_where_many_patches_are_alike_a_frame_is_done_again(found):
 
 
 def test_the_table_of_the_docs_is_true(found):
-    text = (ROOT / 'docs/gpu.md').read_text(encoding='utf-8')
+    text = (ROOT / 'docs/notes/gpu.md').read_text(encoding='utf-8')
     rows = [
         [cell.strip() for cell in line.strip('|').split('|')]
         for line in text.splitlines()

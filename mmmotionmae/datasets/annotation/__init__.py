@@ -46,7 +46,7 @@ def read_video_list(
     A line is a path and, optionally, a label. The path may have spaces and
     commas in it: only what follows the last delimiter is a label, and only if
     it is a whole number. Empty lines are passed over. As in a csv file, the
-    path may stand in double quotes. Other forms: ``docs/lists.md``.
+    path may stand in double quotes. Other forms: ``docs/user_guides/lists.md``.
 
     Args:
         ann_file: The list, UTF-8.
@@ -80,7 +80,7 @@ def read_frame_list(
     """Read a list of folders with raw frames, of any form.
 
     A line is ``folder total_frames [label]``, or, with offset, ``folder
-    offset total_frames [label]``. Other forms: ``docs/lists.md``.
+    offset total_frames [label]``. Other forms: ``docs/user_guides/lists.md``.
 
     Args:
         ann_file: The list, UTF-8.

@@ -30,7 +30,7 @@ _SETTLED = 2 * 10**9  # ns after which a change shows in a file's time
 def open_list(
     ann_file: str, layout: Layout, num_classes: int | None = None
 ) -> VideoList:
-    """Open a list of any form, see ``docs/lists.md``.
+    """Open a list of any form, see ``docs/user_guides/lists.md``.
 
     The index of a long list is a file beside it, ``.<name>.<key>.index``; or
     in ``$XDG_CACHE_HOME/mmmotionmae`` (``~/.cache/mmmotionmae``) or a

@@ -54,7 +54,7 @@ class OpticalFlow(BaseTransform):
     it ``clip_len``, or clips (N, 3, T, H, W).
 
     Added keys: ``flow``: a tensor, float16 (N, 2, T, H, W), in pixels. It is
-    rounded by at most |d| / 2048, below what the methods are off.
+    rounded by at most ``abs(d) / 2048``, below what the methods are off.
 
     Args:
         method (str): ``'dis'``: Fast Optical Flow using Dense Inverse Search

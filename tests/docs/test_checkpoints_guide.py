@@ -1,28 +1,26 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""The lines of the README about checkpoints, run one after the other."""
+"""The lines of the guide to checkpoints, run one after the other."""
 
 import re
-import runpy
-import shlex
-import string
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT
+from helpers.typed_commands import LOADER, Shell, bash_blocks, link_project
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from test_readme import README, blocks_of
 
 from mmmotionmae.apis import load_pretrained
 from mmmotionmae.checkpoints import read_checkpoint, write_checkpoint
 
 transformers = pytest.importorskip('transformers')
 
-BLOCK = next(b for b in blocks_of(README) if 'videomae.pth' in b)
-LINES = [line for line in BLOCK.splitlines() if line.startswith('python ')]
+GUIDES = ROOT / 'docs/user_guides'
+CHECKPOINTS = (GUIDES / 'checkpoints.md').read_text()
+FEATURES = (GUIDES / 'features.md').read_text()
+BLOCK = next(b for b in bash_blocks(CHECKPOINTS) if 'videomae.pth' in b)
 
 
 @pytest.fixture(scope='module')
@@ -32,9 +30,7 @@ def folder(tmp_path_factory, shapes_dir):
     The file has the tensors of an official ViT-S; its network is cut to two
     blocks, its decoder to one, for the sake of time.
     """
-    path = tmp_path_factory.mktemp('user')
-    for name in ('configs', 'tools'):
-        (path / name).symlink_to(ROOT / name)
+    path = link_project(tmp_path_factory.mktemp('user'))
     video = next((shapes_dir / 'videos').rglob('*.mp4'))
     (path / 'list.txt').write_text(f'{video} 3\n')
     torch.manual_seed(0)
@@ -60,35 +56,23 @@ def folder(tmp_path_factory, shapes_dir):
     return path
 
 
-def run(line, folder, monkeypatch):
-    """What a shell would do, but in this process; trainings in small."""
-    definitions = dict(
-        entry.split('=', 1)
-        for entry in BLOCK.splitlines()
-        if not entry.startswith('python ')
-    )
-    line = string.Template(line).substitute(definitions)
-    words = shlex.split(line, comments=True)[1:]
-    if words[0] == '-c':
-        exec(words[1], {})
-        return
-    if words[0] == 'tools/train.py':
-        data = [
-            'batch_size=1',
-            'num_workers=0',
-            'persistent_workers=False',
-            f'dataset.ann_file={folder}/list.txt',
-            'dataset.data_prefix.video=/',
+def small(folder):
+    """Options that make a training small."""
+
+    def options(words):
+        data = (*LOADER, f'dataset.ann_file={folder}/list.txt')
+        data += ('dataset.data_prefix.video=/',)
+        return [
+            *(f'train_dataloader.{option}' for option in data),
+            'model.backbone.depth=2',
+            'train_cfg.max_epochs=1',
+            'val_cfg=None',
+            'val_dataloader=None',
+            'val_evaluator=None',
+            *(['model.neck.depth=1'] * ('configs/motionmae' in words[1])),
         ]
-        words += [f'train_dataloader.{option}' for option in data]
-        words += ['model.backbone.depth=2', 'train_cfg.max_epochs=1']
-        words += ['model.neck.depth=1'] if 'configs/motionmae' in line else []
-        words.insert(1, '--no-validate')
-    monkeypatch.setattr(sys, 'argv', words)
-    monkeypatch.syspath_prepend(str(ROOT / words[0].rsplit('/', 1)[0]))
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(words[0], run_name='__main__')
-    assert end.value.code == 0, line
+
+    return options
 
 
 def weights(path, key):
@@ -101,13 +85,11 @@ def typed(folder):
     init_default_scope('mmaction')
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
-        for line in LINES:
-            run(line, folder, monkeypatch)
+        Shell(monkeypatch, small(folder)).type(BLOCK)
     return folder
 
 
 def test_every_line(typed, monkeypatch):
-    assert len(LINES) <= 10
     monkeypatch.chdir(typed)
     # One step at the start of the warm-up is next to none: the encoders are
     # still those of the file.
@@ -145,7 +127,7 @@ def test_notebook(typed, shapes_dir, monkeypatch):
     """The lines in Python, after those above, with a few videos."""
     block = next(
         b
-        for b in re.findall(r'```python\n(.*?)```', README, flags=re.S)
+        for b in re.findall(r'```python\n(.*?)```', FEATURES, flags=re.S)
         if 'load_pretrained' in b
     )
     monkeypatch.chdir(typed)
