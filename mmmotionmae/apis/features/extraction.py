@@ -79,8 +79,9 @@ def extract_features(
             or the path of a checkpoint of any format that
             :func:`load_pretrained` reads. Its own data preprocessor tells
             mean and deviation of the pixels; else they are ImageNet's.
-        inputs: A list of videos of any form (``docs/user_guides/lists.md``), with labels
-            or without; a folder, with all videos below it; a video file;
+        inputs: A list of videos of any form
+            (``docs/user_guides/lists.md``), with labels or without; a
+            folder, with all videos below it; a video file;
             a sequence of video files; an array, uint8 (T, H, W, 3), RGB, or a
             sequence of arrays.
         out: The file to write, .npy (with a .json of the same name beside it)

@@ -46,7 +46,8 @@ def read_video_list(
     A line is a path and, optionally, a label. The path may have spaces and
     commas in it: only what follows the last delimiter is a label, and only if
     it is a whole number. Empty lines are passed over. As in a csv file, the
-    path may stand in double quotes. Other forms: ``docs/user_guides/lists.md``.
+    path may stand in double quotes. Other forms:
+    ``docs/user_guides/lists.md``.
 
     Args:
         ann_file: The list, UTF-8.
