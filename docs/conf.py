@@ -127,6 +127,8 @@ def write_pages(app: Sphinx) -> None:
 def complete_page(app: Sphinx, page: str, content: list[str]) -> None:
     """Mend links that leave this folder; add titles and what stands below."""
     source = DOCS / f'{page}.md'
+    if not source.exists():
+        return  # a notebook
     if page not in PAGES:
         content[0] = relink(content[0], source, page)
     if not re.search('^# ', content[0], flags=re.M):  # a table of a benchmark

@@ -36,9 +36,9 @@ class RobustVideoDataset(ListDataset):
     """Videos of a list or of a folder; a bad one ends no training.
 
     Takes lists of any form (``docs/user_guides/lists.md``), MMAction2's and
-    VideoMAE's among them, or all that is below a folder. Works with any pipeline of
-    MMAction2's; for clips, parts of a video that a list names, it opens the
-    video with :class:`VideoInit`.
+    VideoMAE's among them, or all that is below a folder. Works with any
+    pipeline of MMAction2's; for clips, parts of a video that a list names, it
+    opens the video with :class:`VideoInit`.
 
     In training a video that cannot be loaded is replaced by another one. Its
     name and the reason are logged once, whatever the number of workers, and

@@ -2,9 +2,9 @@
 """How far the decoders' colours are from those that the standards define.
 
 The table of docs/notes/videos.md. Expected colours are computed from the
-decoded luma and chroma by the formulas of ITU-R BT.601, BT.709 and BT.2020, with
-chroma placed as H.264 places it (left; in interlaced frames by fields) and
-scaled up by cubic convolution.
+decoded luma and chroma by the formulas of ITU-R BT.601, BT.709 and BT.2020,
+with chroma placed as H.264 places it (left; in interlaced frames by fields)
+and scaled up by cubic convolution.
 """
 
 import functools
