@@ -6,16 +6,10 @@ from functools import wraps
 from multiprocessing.queues import Queue
 from typing import Any
 
-from mmengine.dataset import (
-    ClassBalancedDataset,
-    ConcatDataset,
-    RepeatDataset,
-)
-from mmengine.runner import FlexibleRunner, Runner
 from torch._utils import ExceptionWrapper
 from torch.utils.data import get_worker_info
 
-from ..utils.patching import once
+from ..utils.imports import once
 from ..utils.seeding import with_seed_of
 
 # What PyTorch accepts for a loader with processes of its own only.
@@ -37,6 +31,11 @@ def keep_seeds_in_wrappers() -> None:
 
     Remove when: MMEngine's wrappers know indices with a seed.
     """
+    from mmengine.dataset import (
+        ClassBalancedDataset,
+        ConcatDataset,
+        RepeatDataset,
+    )
 
     def seeded(find: Callable) -> Callable:
 
@@ -62,6 +61,7 @@ def balance_within_wrappers() -> None:
 
     Remove when: these two have ``get_cat_ids``.
     """
+    from mmengine.dataset import ConcatDataset, RepeatDataset
 
     def of_parts(self: Any, idx: int) -> list[int]:
         part, index = self._get_ori_dataset_idx(idx)
@@ -108,6 +108,7 @@ def load_without_processes() -> None:
 
     Remove when: MMEngine's runners leave them out.
     """
+    from mmengine.runner import FlexibleRunner, Runner
 
     def lenient(build: Callable) -> Callable:
 

@@ -2,24 +2,32 @@
 """Patches of other packages: what they have in common."""
 
 import logging
-from collections.abc import Callable
-from functools import wraps
+import sys
+from collections.abc import Iterable
+from typing import Any
 
 from mmengine.logging import print_log
 
+from .imports import once
 
-def once(function: Callable) -> Callable:
-    """Run ``function`` on the first call only."""
-    done = False
+__all__ = ['once', 'replace', 'warn']
 
-    @wraps(function)
-    def wrapper() -> None:
-        nonlocal done
-        if not done:
-            done = True
-            function()
 
-    return wrapper
+def replace(name: str, new: Any, owners: Iterable[str]) -> None:
+    """Replace a function in all modules that have copied it so far.
+
+    Who copies it later must find the new one in the module that defines it.
+
+    Args:
+        name: Of the function.
+        new: What takes its place.
+        owners: Modules; those that are not imported are passed over, and so
+            are those that have no such name.
+    """
+    for owner in owners:
+        module = sys.modules.get(owner)
+        if hasattr(module, name):
+            setattr(module, name, new)
 
 
 def warn(message: str) -> None:
