@@ -17,7 +17,7 @@ from mmaction.registry import (
     TRANSFORMS,
 )
 
-from mmmotionmae.cli.arguments import run_tool
+from mmmotionmae.cli.running import run_tool
 from mmmotionmae.cli.mistakes import explain_mistake
 from mmmotionmae.utils.errors import UsageError
 
