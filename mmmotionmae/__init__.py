@@ -34,6 +34,7 @@ _REGISTRIES = (
     'DATA_SAMPLERS',
     'EVALUATOR',
     'HOOKS',
+    'INFERENCERS',
     'LOOPS',
     'METRICS',
     'MODELS',
@@ -49,7 +50,8 @@ def _register() -> None:
     module = import_module('mmaction.registry')
     for name in _REGISTRIES:
         registry = getattr(module, name)
-        registry._locations += [f'{__name__}.{room}' for room in _ROOMS]
+        rooms = ('apis',) if name == 'INFERENCERS' else _ROOMS
+        registry._locations += [f'{__name__}.{room}' for room in rooms]
         registry._imported = False
 
 

@@ -43,7 +43,8 @@ def after_import(name: str, action: Callable[[], object]) -> None:
         action: Called once. The module is complete; the packages around it,
             and who imports it, may not be.
     """
-    if name in sys.modules:
+    if sys.modules.get(name) is not None:
+        import_module(name)  # another thread may be at it
         action()
         return
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
