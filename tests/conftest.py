@@ -7,6 +7,8 @@ import gc
 import os
 from pathlib import Path
 
+# All that registries would import when asked: what one test registers is
+# forgotten before the next one.
 import mmengine
 import pytest
 import torch
@@ -16,8 +18,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.utils.dl_utils import collect_env
 
-# All that registries would import when asked: what one test registers is
-# forgotten before the next one.
+import mmmotionmae.apis
 import mmmotionmae.engine
 import mmmotionmae.evaluation
 import mmmotionmae.models  # noqa: F401

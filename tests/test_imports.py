@@ -393,3 +393,56 @@ def test_help_of_a_tool_waits_for_nobody():
 def test_choices_are_those_there_are():
     assert tuple(READERS) == choices.DECODERS
     assert tuple(FORMATS) == choices.FORMAT_NAMES
+
+
+def import_each(names):
+    """Those that cannot be the first to be imported, and why.
+
+    Each in a fork of a process that has imported nothing.
+    """
+    code = """
+        import importlib, json, os, sys, traceback
+        failed = {}
+        for name in sys.argv[1:]:
+            read, write = os.pipe()
+            if not os.fork():
+                try:
+                    module, _, attribute = name.partition(':')
+                    module = importlib.import_module(module)
+                    if attribute:
+                        getattr(module, attribute)
+                    import mmmotionmae, torch, mmengine.fileio
+                    for value in (
+                        torch.load,
+                        mmengine.fileio.PickleHandler.load_from_fileobj,
+                        mmengine.fileio.LocalBackend.put,
+                    ):
+                        assert 'mmmotionmae' in value.__code__.co_filename
+                except BaseException:
+                    os.write(write, traceback.format_exc()[-600:].encode())
+                os._exit(0)
+            os.close(write)
+            error = os.fdopen(read).read()
+            os.wait()
+            if error:
+                failed[name] = error
+        print(json.dumps(failed))
+    """
+    return run_python(code, *names)
+
+
+def test_patches_themselves_may_be_imported_first():
+    names = ('checkpoints:trust_checkpoints', 'compat:to_plain', 'utils.files')
+    assert import_each(f'mmmotionmae.{name}' for name in names) == {}
+
+
+@pytest.mark.slow
+def test_any_module_may_be_imported_first():
+    package = Path(mmmotionmae.__file__).parent
+    names = [
+        '.'.join(path.relative_to(package.parent).with_suffix('').parts)
+        for room in ('compat', 'utils', 'checkpoints')
+        for path in sorted((package / room).rglob('*.py'))
+    ]
+    assert len(names) > 50
+    assert import_each(names) == {}

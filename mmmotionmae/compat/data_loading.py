@@ -4,13 +4,17 @@
 from collections.abc import Callable, Mapping
 from functools import wraps
 from multiprocessing.queues import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch._utils import ExceptionWrapper
 from torch.utils.data import get_worker_info
 
-from ..utils.imports import once
-from ..utils.seeding import with_seed_of
+from ..utils.imports import lazy_module, once
+
+if TYPE_CHECKING:
+    from ..utils import seeding
+else:  # it may be waiting for PyTorch
+    seeding = lazy_module('mmmotionmae.utils.seeding')
 
 # What PyTorch accepts for a loader with processes of its own only.
 _FOR_WORKERS = {
@@ -43,8 +47,8 @@ def keep_seeds_in_wrappers() -> None:
         def wrapper(self: Any, idx: int) -> Any:
             found = find(self, idx)
             if isinstance(found, tuple):
-                return found[0], with_seed_of(idx, found[1])
-            return with_seed_of(idx, found)
+                return found[0], seeding.with_seed_of(idx, found[1])
+            return seeding.with_seed_of(idx, found)
 
         return wrapper
 

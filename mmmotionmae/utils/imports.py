@@ -15,6 +15,9 @@ from types import ModuleType
 from typing import Any
 
 _waiting: dict[str, list[Callable[[], object]]] = {}
+# Modules with patches that are being imported, and what waits for each.
+_patching: dict[str, list[Callable[[], object]]] = {}
+_patches: set[str] = set()
 
 
 def once(function: Callable) -> Callable:
@@ -63,7 +66,9 @@ def patch_after_import(
             ``module.function``; its module is imported then.
     """
     for name, function in patches:
-        after_import(name, _Call(package, function))
+        call = _Call(package, function)
+        _patches.add(call.module)
+        after_import(name, call)
 
 
 def names_from(package: str, homes: Mapping[str, str]) -> Callable:
@@ -103,7 +108,10 @@ class _Call:
         self.module, _, self.name = f'{package}.{function}'.rpartition('.')
 
     def __call__(self) -> None:
-        getattr(import_module(self.module), self.name)()
+        if self.module in _patching:  # it imports what it is to patch
+            _patching[self.module].append(self)
+        else:
+            getattr(import_module(self.module), self.name)()
 
 
 class _Finder(MetaPathFinder):
@@ -112,7 +120,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in _waiting:
+        if fullname not in _waiting and fullname not in _patches:
             return None
         for finder in sys.meta_path:
             find = getattr(finder, 'find_spec', None)
@@ -130,8 +138,13 @@ def _run_after_loading(name: str, loader: Any) -> None:
 
     def exec_module(module: ModuleType) -> None:
         del loader.exec_module  # the loader is as it was
-        load(module)
-        for action in _waiting.pop(name, ()):
+        if name in _patches:
+            _patching[name] = []
+        try:
+            load(module)
+        finally:
+            postponed = _patching.pop(name, [])
+        for action in [*postponed, *_waiting.pop(name, ())]:
             action()
 
     loader.exec_module = exec_module

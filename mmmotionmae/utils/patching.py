@@ -4,9 +4,8 @@
 import logging
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
-
-from mmengine.logging import print_log
 
 from .imports import once
 
@@ -32,4 +31,5 @@ def replace(name: str, new: Any, owners: Iterable[str]) -> None:
 
 def warn(message: str) -> None:
     """Log a warning."""
+    print_log = import_module('mmengine.logging').print_log
     print_log(message, logger='current', level=logging.WARNING)
