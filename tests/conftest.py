@@ -4,11 +4,10 @@
 import copy
 import functools
 import gc
+import importlib
 import os
 from pathlib import Path
 
-# All that registries would import when asked: what one test registers is
-# forgotten before the next one.
 import mmengine
 import pytest
 import torch
@@ -18,11 +17,19 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.utils.dl_utils import collect_env
 
-import mmmotionmae.apis
-import mmmotionmae.engine
-import mmmotionmae.evaluation
-import mmmotionmae.models  # noqa: F401
 from mmmotionmae.datasets import moving_shapes
+
+# All that registries import when asked, for what is registered in one test is
+# forgotten before the next one.
+for name in (
+    'mmaction.engine',
+    'mmaction.visualization',
+    'mmmotionmae.apis',
+    'mmmotionmae.engine',
+    'mmmotionmae.evaluation',
+    'mmmotionmae.models',
+):
+    importlib.import_module(name)
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / 'shared' / 'data'
