@@ -2,24 +2,20 @@
 """MotionMAE for MMAction2.
 
 Importing this package patches what is broken upstream, registers everything in
-MMAction2's own registries, and lets MMEngine load checkpoints safely.
+MMAction2's own registries, and lets MMEngine load checkpoints safely. It costs
+nothing until PyTorch, MMEngine or MMAction2 are imported: patches are made
+then, and a registry imports what it holds when it is first asked for a name.
 """
 
-from . import compat
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-compat.apply()
+from . import checkpoints, compat
+from .utils.imports import after_import, names_from
+from .version import __version__
 
-# These import `mmaction.models`, which works only from here on.
-from . import (  # noqa: E402
-    checkpoints,
-    datasets,
-    engine,
-    evaluation,
-    models,
-)
-from .version import __version__  # noqa: E402
-
-checkpoints.install()
+if TYPE_CHECKING:
+    from . import datasets, engine, evaluation, models
 
 __all__ = [
     '__version__',
@@ -30,3 +26,35 @@ __all__ = [
     'evaluation',
     'models',
 ]
+
+_ROOMS = ('datasets', 'engine', 'evaluation', 'models')
+# The registries of MMAction2 that have classes of ours.
+_REGISTRIES = (
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'EVALUATOR',
+    'HOOKS',
+    'INFERENCERS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'TASK_UTILS',
+    'TRANSFORMS',
+)
+
+__getattr__ = names_from(__name__, {room: room for room in _ROOMS})
+
+
+def _register() -> None:
+    """Tell registries where our classes are, for when they are asked."""
+    module = import_module('mmaction.registry')
+    for name in _REGISTRIES:
+        registry = getattr(module, name)
+        rooms = ('apis',) if name == 'INFERENCERS' else _ROOMS
+        registry._locations += [f'{__name__}.{room}' for room in rooms]
+        registry._imported = False
+
+
+compat.apply()
+checkpoints.install()
+after_import('mmaction.registry', _register)

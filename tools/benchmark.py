@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mmmotionmae.cli.arguments import run_tool
-
 COMMANDS = dict(
     model='a step of our model beside VideoMAE and transformers',
     data='the data path beside stock MMAction2',
@@ -21,8 +19,8 @@ COMMANDS = dict(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run, and turn a user's mistakes into one line."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -33,7 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('command', choices=list(COMMANDS))
     parser.add_argument('options', nargs=argparse.REMAINDER)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.cli.running import run_tool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, and turn a user's mistakes into one line."""
+    args = parse_args(argv)
     tool = import_module(f'benchmarks.{args.command}')
     return run_tool(lambda: tool.benchmark(tool.parse_args(args.options)))
 

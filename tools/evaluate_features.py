@@ -7,12 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.features import evaluate_features
-from mmmotionmae.apis.features.classifiers import METHODS, NEIGHBOURS
-from mmmotionmae.apis.features.evaluation import format_report
-from mmmotionmae.cli.arguments import int_from, run_tool
-from mmmotionmae.evaluation.functional.linear_probe import STRENGTHS
+from mmmotionmae.cli.arguments import int_from
+from mmmotionmae.utils.choices import METHODS, NEIGHBOURS, STRENGTHS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -105,6 +101,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--overwrite', action='store_true', help='replace earlier results'
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis.features import evaluate_features
+from mmmotionmae.apis.features.evaluation import format_report
+from mmmotionmae.cli.running import run_tool
 
 
 def evaluate(args: argparse.Namespace) -> None:

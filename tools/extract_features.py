@@ -8,20 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from mmaction.registry import MODELS
-from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
-
-from mmmotionmae.apis.features import Features, extract_features
-from mmmotionmae.apis.features.encoder import DTYPES, VIEWS
-from mmmotionmae.apis.pretrained import load_model
-from mmmotionmae.apis.runner import load_config
-from mmmotionmae.checkpoints import (
-    refuse_missing_checkpoint,
-    trust_checkpoints,
-)
 from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_list_arguments,
@@ -29,10 +15,8 @@ from mmmotionmae.cli.arguments import (
     columns_of,
     int_from,
     load_options_of,
-    run_job_tool,
 )
-from mmmotionmae.models.utils.vit_features import POOLINGS
-from mmmotionmae.utils.errors import UsageError
+from mmmotionmae.utils.choices import FEATURE_TYPES, POOLINGS, VIEWS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -81,7 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="without the encoder's last norm",
     )
     parser.add_argument(
-        '--dtype', choices=DTYPES, default='float32', help='of the file'
+        '--dtype', choices=FEATURE_TYPES, default='float32', help='of the file'
     )
     add_amp_argument(parser)
     parser.add_argument(
@@ -176,6 +160,26 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PIXELS',
         help="height and width of clips (default: the encoder's)",
     )
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+import numpy as np
+import torch
+from mmaction.registry import MODELS
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+
+from mmmotionmae.apis.features import Features, extract_features
+from mmmotionmae.apis.pretrained import load_model
+from mmmotionmae.apis.runner import load_config
+from mmmotionmae.checkpoints import (
+    refuse_missing_checkpoint,
+    trust_checkpoints,
+)
+from mmmotionmae.cli.running import run_job_tool
+from mmmotionmae.utils.errors import UsageError
 
 
 def extract(args: argparse.Namespace) -> Features:

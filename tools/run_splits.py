@@ -22,23 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_amp_argument, run_tool, seed
-from mmmotionmae.cli.splits import (
-    SplitResult,
-    call,
-    check_splits_differ,
-    hash_checkpoint,
-    last_checkpoint,
-    last_metrics,
-    read_config,
-    reason_of_failure,
-    write_report,
-)
-from mmmotionmae.utils.run_folder import holds_run
-
-TOOLS = Path(__file__).resolve().parent
-CHECKPOINT_OPTION = 'model.backbone.init_cfg.checkpoint'
+from mmmotionmae.cli.arguments import add_amp_argument, seed
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -100,6 +84,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         name = f'{Path(args.config).stem}_splits'
         args.work_dir = Path('work_dirs') / name
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import run_tool
+from mmmotionmae.cli.splits import (
+    SplitResult,
+    call,
+    check_splits_differ,
+    hash_checkpoint,
+    last_checkpoint,
+    last_metrics,
+    read_config,
+    reason_of_failure,
+    write_report,
+)
+from mmmotionmae.utils.run_folder import holds_run
+
+TOOLS = Path(__file__).resolve().parent
+
+
+CHECKPOINT_OPTION = 'model.backbone.init_cfg.checkpoint'
 
 
 def run_splits(args: argparse.Namespace) -> None:

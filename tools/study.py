@@ -17,28 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmmotionmae.cli.arguments import ConfigOptions, int_from
 
 # One thread a process, before PyTorch is imported.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
-
-import torch  # noqa: E402
-from studies import report as reports  # noqa: E402
-from studies.cells import (  # noqa: E402
-    Cell,
-    Record,
-    read_record,
-    read_records,
-    write_records,
-)
-from studies.plan import Plan  # noqa: E402
-from studies.plots import draw_plots  # noqa: E402
-from studies.running import run_cells  # noqa: E402
-
-from mmmotionmae.apis.runner import load_config  # noqa: E402
-from mmmotionmae.cli.arguments import int_from, run_tool  # noqa: E402
-from mmmotionmae.utils.errors import UsageError  # noqa: E402
-from mmmotionmae.utils.provenance import find_differences  # noqa: E402
 
 RECORDS = 'records.jsonl'
 
@@ -113,7 +95,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         help='changes of the plan, such as pretrain_steps=100',
     )
@@ -121,6 +103,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if bool(args.train_list) != bool(args.test_list):
         parser.error('--train-list and --test-list go together')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+import torch
+from mmengine.config import Config
+from studies import report as reports
+from studies.cells import (
+    Cell,
+    Record,
+    read_record,
+    read_records,
+    write_records,
+)
+from studies.plan import Plan
+from studies.plots import draw_plots
+from studies.running import run_cells
+
+from mmmotionmae.apis.runner import load_config
+from mmmotionmae.cli.running import run_tool
+from mmmotionmae.utils.errors import UsageError
+from mmmotionmae.utils.provenance import find_differences
 
 
 def study(args: argparse.Namespace) -> None:

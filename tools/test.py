@@ -6,19 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmmotionmae.apis import runner as runs
-from mmmotionmae.cli import test_options
-from mmmotionmae.cli.arguments import (
-    add_amp_argument,
-    add_common_arguments,
-    config_of,
-    run_tool,
-)
-from mmmotionmae.cli.data_errors import (
-    explain_data_errors,
-    leave_out_bad_videos,
-)
-from mmmotionmae.cli.labels import check_labels
+from mmmotionmae.cli.arguments import add_amp_argument, add_common_arguments
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,6 +50,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser)
     # The checkpoint may come after flags, too.
     return parser.parse_intermixed_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.apis import runner as runs
+from mmmotionmae.cli import test_options
+from mmmotionmae.cli.data_errors import (
+    explain_data_errors,
+    leave_out_bad_videos,
+)
+from mmmotionmae.cli.labels import check_labels
+from mmmotionmae.cli.running import config_of, run_tool
 
 
 def test(args: argparse.Namespace) -> dict[str, float]:

@@ -6,24 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
-
-from mmmotionmae.apis import runner as runs
-from mmmotionmae.cli import train_options
 from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_common_arguments,
-    config_of,
-    run_tool,
     seed,
 )
-from mmmotionmae.cli.data_errors import (
-    explain_data_errors,
-    leave_out_bad_videos,
-)
-from mmmotionmae.cli.labels import check_labels
-from mmmotionmae.cli.resume import set_resume
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,6 +55,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_common_arguments(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmmotionmae.apis import runner as runs
+from mmmotionmae.cli import train_options
+from mmmotionmae.cli.data_errors import (
+    explain_data_errors,
+    leave_out_bad_videos,
+)
+from mmmotionmae.cli.labels import check_labels
+from mmmotionmae.cli.resume import set_resume
+from mmmotionmae.cli.running import config_of, run_tool
 
 
 def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:

@@ -15,9 +15,8 @@ from mmengine.runner import Runner
 
 from ..datasets.wrappers import clips_per_video
 from ..utils.arguments import argument_names, unknown_argument
+from ..utils.choices import MAX_SEED
 from ..utils.errors import UsageError
-
-MAX_SEED = 2**32 - 1  # of NumPy
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:

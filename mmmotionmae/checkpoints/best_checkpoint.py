@@ -21,7 +21,7 @@ def remove_own_checkpoints_only() -> None:
 
     Remove when: ``CheckpointHook`` keeps to its ``out_dir``.
     """
-    from mmengine.hooks import CheckpointHook
+    from mmengine.hooks.checkpoint_hook import CheckpointHook
 
     before_train = CheckpointHook.before_train
 

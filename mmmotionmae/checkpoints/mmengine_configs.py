@@ -17,8 +17,7 @@ from .trust import is_trusted
 def read_configs_in_checkpoints_safely() -> None:
     """MMEngine runs the config that a checkpoint holds as Python source.
 
-    ``BaseInferencer`` does so where it is given weights without a config, and
-    ``Runner.resume`` with ``meta['config']``, which old versions wrote: who
+    ``BaseInferencer`` does so where it is given weights without a config: who
     wrote the file runs code. A config of plain data runs code too, for where
     a name is not registered, ``type='os.mkdir'`` means that function, and
     ``custom_imports`` are imported. Here the text is read as data, see
@@ -31,7 +30,6 @@ def read_configs_in_checkpoints_safely() -> None:
     from mmengine.config import ConfigDict
     from mmengine.infer import BaseInferencer
     from mmengine.infer import infer as module
-    from mmengine.runner import Runner
 
     init, init_model = BaseInferencer.__init__, BaseInferencer._init_model
 
@@ -71,6 +69,21 @@ def read_configs_in_checkpoints_safely() -> None:
                 ) from error
         return init_model(self, cfg, weights, *args)
 
+    BaseInferencer.__init__ = init_safely
+    BaseInferencer._init_model = init_model_safely
+
+
+@once
+def resume_without_configs() -> None:
+    """``Runner.resume`` runs the config of an old checkpoint to compare it.
+
+    Old versions wrote it as ``meta['config']``. Here it is taken out, unless
+    :func:`trust_checkpoints` was called.
+
+    Remove when: MMEngine reads these configs as data.
+    """
+    from mmengine.runner import Runner
+
     load = Runner.load_checkpoint
 
     @wraps(load)
@@ -79,8 +92,6 @@ def read_configs_in_checkpoints_safely() -> None:
         drop_config(checkpoint)
         return checkpoint
 
-    BaseInferencer.__init__ = init_safely
-    BaseInferencer._init_model = init_model_safely
     Runner.load_checkpoint = load_checkpoint
 
 

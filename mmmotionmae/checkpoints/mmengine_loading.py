@@ -8,21 +8,15 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from ..utils.errors import CheckpointError
-from ..utils.patching import once
-from .files import read_safetensors
+from ..utils.imports import lazy_module
+from ..utils.patching import once, replace
 from .shipped import locate_checkpoint
-from .strict import (
-    check_finite,
-    concerns,
-    load_content,
-    needed_parts,
-)
 from .trust import (
     HOW_TO_TRUST,
     forbidden_by_shell,
@@ -30,13 +24,44 @@ from .trust import (
     loading_checkpoint,
 )
 
+# They import what may be waiting for what is patched here.
+if TYPE_CHECKING:
+    from . import files
+    from . import strict as _strict
+else:
+    files = lazy_module(f'{__package__}.files')
+    _strict = lazy_module(f'{__package__}.strict')
+
+
+@once
+def load_from_web_safely() -> None:
+    """Files from the web unpickle anything.
+
+    Here they are loaded with :func:`loading_checkpoint`.
+
+    Remove when: MMEngine passes ``weights_only=True`` everywhere.
+    """
+    from mmengine.utils.dl_utils.hub import load_url
+
+    @wraps(load_url)
+    def load_data_from_url(*args: Any, **kwargs: Any) -> Any:
+        with loading_checkpoint():
+            return load_url(*args, **kwargs)
+
+    owners = (
+        'mmengine.runner.checkpoint',
+        'mmengine.utils.dl_utils',
+        'mmengine.utils.dl_utils.hub',
+    )
+    replace('load_url', load_data_from_url, owners)
+
 
 @once
 def load_checkpoints_safely() -> None:
     """MMEngine leaves it to torch's version whether loading runs code.
 
-    Files from the web unpickle anything; others, with torch >= 2.6, fail
-    with a message that offers to switch the protection off. Here every file,
+    With torch >= 2.6 files fail with a message that offers to switch the
+    protection off. Here every file,
     from whatever source, is loaded with :func:`loading_checkpoint`; one that
     needs more is refused, unless :func:`trust_checkpoints` was called. Beyond
     MMEngine, .safetensors files can be loaded, and those that the package
@@ -48,17 +73,9 @@ def load_checkpoints_safely() -> None:
         CheckpointError: Not here, but where a file is loaded that needs more,
             is broken, or is a folder.
     """
-    import mmengine.runner.checkpoint
-    import mmengine.utils.dl_utils.hub
-    from mmengine.runner import CheckpointLoader
+    from mmengine.runner.checkpoint import CheckpointLoader
 
     load = CheckpointLoader.load_checkpoint.__func__
-    load_url = mmengine.utils.dl_utils.hub.load_url
-
-    @wraps(load_url)
-    def load_data_from_url(*args: Any, **kwargs: Any) -> Any:
-        with loading_checkpoint():
-            return load_url(*args, **kwargs)
 
     def load_checkpoint(
         cls: type,
@@ -90,12 +107,6 @@ def load_checkpoints_safely() -> None:
         return content
 
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
-    for owner in (
-        mmengine.runner.checkpoint,
-        mmengine.utils.dl_utils,
-        mmengine.utils.dl_utils.hub,
-    ):
-        owner.load_url = load_data_from_url
 
 
 def explain_failure(filename: str, error: Exception) -> str | None:
@@ -142,7 +153,7 @@ def _load_safetensors(filename: str, map_location: Any) -> dict[str, Any]:
     """Such a file as MMEngine knows checkpoints."""
     if not osp.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
-    tensors, metadata = read_safetensors(filename)
+    tensors, metadata = files.read_safetensors(filename)
     if isinstance(map_location, (str, torch.device)):
         tensors = {n: t.to(map_location) for n, t in tensors.items()}
     return dict(state_dict=OrderedDict(tensors), meta=metadata.get('meta', {}))
@@ -160,14 +171,9 @@ def load_weights_strictly() -> None:
 
     Remove when: MMEngine refuses what does not fit.
     """
-    import mmengine.infer.infer
-    import mmengine.runner._flexible_runner
-    import mmengine.runner.checkpoint
-    import mmengine.runner.runner
-    from mmengine.model.weight_init import PretrainedInit
-
-    load_to_model = mmengine.runner.checkpoint._load_checkpoint_to_model
-    init = PretrainedInit.__call__
+    from mmengine.runner.checkpoint import (
+        _load_checkpoint_to_model as load_to_model,
+    )
 
     @wraps(load_to_model)
     def load_strictly_to_model(
@@ -178,24 +184,47 @@ def load_weights_strictly() -> None:
         revise_keys: list = [(r'^module\.', '')],
     ) -> dict:
         content, source = _recall(checkpoint)
-        if strict or not concerns(model):
+        if strict or not _strict.concerns(model):
             state = checkpoint.get('state_dict', checkpoint)
             # Infinity may be what a buffer, such as a mask, is for.
             parameters = {name for name, _ in model.named_parameters()}
             others = state.keys() - parameters
-            check_finite(state, source, others)
+            _strict.check_finite(state, source, others)
             return load_to_model(
                 model, checkpoint, strict, logger, revise_keys
             )
-        load_content(model, content, source, revise_keys=revise_keys)
+        _strict.load_content(model, content, source, revise_keys=revise_keys)
         return checkpoint
+
+    owners = (
+        'mmengine.infer.infer',
+        'mmengine.runner.checkpoint',
+        'mmengine.runner.runner',
+    )
+    replace('_load_checkpoint_to_model', load_strictly_to_model, owners)
+
+
+@once
+def initialise_strictly() -> None:
+    """``init_cfg``, too, passes over tensors that do not fit.
+
+    See :func:`load_weights_strictly`. There the encoder is needed.
+
+    Remove when: MMEngine refuses what does not fit.
+    """
+    from mmengine.model.weight_init import PretrainedInit
+
+    init = PretrainedInit.__call__
 
     @wraps(init)
     def init_strictly(self: PretrainedInit, module: nn.Module) -> None:
-        if not concerns(module):
+        # What imports this module may be waiting for it.
+        import mmengine.runner
+
+        if not _strict.concerns(module):
             init(self, module)
             return
-        load_content(
+        _strict.load_content(
             module,
             mmengine.runner.CheckpointLoader.load_checkpoint(
                 self.checkpoint, self.map_location
@@ -207,31 +236,31 @@ def load_weights_strictly() -> None:
         if hasattr(module, '_params_init_info'):
             mmengine.model.update_init_info(module, self._get_init_info())
 
-    for owner in (
-        mmengine.infer.infer,
-        mmengine.runner.checkpoint,
-        mmengine.runner.runner,
-    ):
-        owner._load_checkpoint_to_model = load_strictly_to_model
     PretrainedInit.__call__ = init_strictly
-    for runner in (
-        mmengine.runner.runner.Runner,
-        mmengine.runner._flexible_runner.FlexibleRunner,
-    ):
-        runner.load_or_resume = _name_needed_parts(runner.load_or_resume)
 
 
-def _name_needed_parts(load_or_resume: Any) -> Any:
-    """A training that is not resumed needs no more than the encoder."""
-    from mmengine.runner import BaseLoop
+@once
+def name_needed_parts() -> None:
+    """A training that is not resumed needs no more than the encoder.
 
-    @wraps(load_or_resume)
-    def load(self: Any) -> None:
-        begins = isinstance(self._train_loop, BaseLoop) and not self._resume
-        with needed_parts('encoder' if begins else 'all'):
-            load_or_resume(self)
+    See :func:`load_weights_strictly`.
 
-    return load
+    Remove when: MMEngine refuses what does not fit.
+    """
+    from mmengine.runner import BaseLoop, FlexibleRunner, Runner
+
+    def naming_parts(load_or_resume: Any) -> Any:
+        @wraps(load_or_resume)
+        def load(self: Any) -> None:
+            begins = isinstance(self._train_loop, BaseLoop)
+            begins = begins and not self._resume
+            with _strict.needed_parts('encoder' if begins else 'all'):
+                load_or_resume(self)
+
+        return load
+
+    for cls in (Runner, FlexibleRunner):
+        cls.load_or_resume = naming_parts(cls.load_or_resume)
 
 
 class _Content(NamedTuple):

@@ -24,7 +24,7 @@ def close_strategies() -> None:
 
     Remove when: MMEngine's strategies load with ``weights_only=True``.
     """
-    from mmengine._strategy import BaseStrategy
+    from mmengine._strategy.base import BaseStrategy
 
     def close_new(cls: type, **kwargs: Any) -> None:
         super(BaseStrategy, cls).__init_subclass__(**kwargs)

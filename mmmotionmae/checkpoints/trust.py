@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.serialization import safe_globals
 
-from ..utils.patching import once
+from ..utils.imports import once
 
 # What official VideoMAE and MAE files hold beside tensors: the arguments of
 # the run. To rebuild these sets attributes, or joins a path, and no more.

@@ -1,30 +1,21 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Arguments that several tools take, and how a tool ends."""
+"""Arguments that several tools take.
+
+Nothing is imported here that takes time: a tool answers ``--help`` at once.
+"""
 
 import argparse
-import logging
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config, DictAction
-from mmengine.dist import is_main_process
+from ..utils.choices import MAX_SEED, UNITS
+from ..utils.errors import UsageError
 
-from ..apis.runner import MAX_SEED, load_config
-from ..checkpoints import trust_checkpoints
-from ..compat import end_process, leave_process_group
-from ..datasets.annotation import Columns, Layout
-from ..datasets.annotation.layout import UNITS
-from ..utils.errors import (
-    MMMotionMAEError,
-    Preemption,
-    SharedError,
-    UsageError,
-    VideoError,
-)
-from .mistakes import explain_mistake
+if TYPE_CHECKING:
+    from ..datasets.annotation import Columns
 
 # Arguments of `read_checkpoint`, and what they are.
 LOAD_OPTIONS = dict(
@@ -56,8 +47,11 @@ seed = int_from(0, MAX_SEED)
 """A ``type`` for argparse: a seed of NumPy."""
 
 
-class ConfigOptions(DictAction):
-    """``--cfg-options``: a line, not a traceback, where one is malformed."""
+class ConfigOptions(argparse.Action):
+    """``--cfg-options``: MMEngine's, imported where there are some.
+
+    A line, not a traceback, where one is malformed.
+    """
 
     def __call__(
         self,
@@ -72,8 +66,10 @@ class ConfigOptions(DictAction):
                 raise argparse.ArgumentError(
                     self, f'{text!r} is not of the form key=value'
                 )
+        action = import_module('mmengine.config').DictAction
+        read = action(self.option_strings, self.dest, nargs=self.nargs)
         try:
-            super().__call__(parser, namespace, values, option_string)
+            read(parser, namespace, values, option_string)
         except (AssertionError, ValueError) as error:
             raise argparse.ArgumentError(
                 self, f'{" ".join(values)!r} cannot be read: {error}'
@@ -120,22 +116,11 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def columns_of(args: argparse.Namespace) -> Columns | None:
+def columns_of(args: argparse.Namespace) -> 'Columns | None':
     """Columns of a list, as ``--columns`` has them."""
     if args.columns and all('=' in text for text in args.columns):
         return dict(text.split('=', 1) for text in args.columns)
     return args.columns
-
-
-def layout_of(args: argparse.Namespace) -> Layout:
-    """Layout of a list, by :func:`add_list_arguments` and ``--frames``.
-
-    Raises:
-        UsageError: If that makes no sense.
-    """
-    return Layout.of(
-        args.frames, columns=columns_of(args), clip_unit=args.clip_unit
-    )
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,60 +179,6 @@ def load_options_of(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value}
 
 
-def config_of(args: argparse.Namespace) -> Config:
-    """Read the config and apply the flags that both tools take.
-
-    Raises:
-        UsageError: See :func:`load_config`.
-    """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    trust_checkpoints(args.trust_checkpoint)
-    cfg = load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    return cfg
-
-
-def run_tool(tool: Callable[[], object]) -> int:
-    """Run a tool and turn a user's mistakes into one line.
-
-    Returns:
-        The exit code: 0, 2 after a mistake, or 85 if the run was asked to end
-        and can go on.
-    """
-    code = 0
-    told = logging.raiseExceptions
-    try:
-        # A full disk is told once, not with a traceback for each line of a
-        # log that cannot be written.
-        logging.raiseExceptions = False
-        tool()
-    except Preemption as end:
-        code = int(str(end.code))
-    except VideoError:  # a defect: the message does not name the video
-        raise
-    except (FileNotFoundError, MMMotionMAEError) as error:
-        shared = isinstance(error, SharedError)
-        if not shared or is_main_process():
-            print(f'error: {error}', file=sys.stderr)
-        # The launcher ends all others once one has ended: not too soon.
-        if shared and leave_process_group():
-            end_process(2)
-        return 2
-    except Exception as error:
-        line = explain_mistake(error)
-        if line is None:
-            raise
-        print(f'error: {line}', file=sys.stderr)
-        return 2
-    finally:
-        logging.raiseExceptions = told
-    if leave_process_group():
-        end_process(code)
-    return code
-
-
 def add_job_arguments(
     parser: argparse.ArgumentParser, time_limit: float
 ) -> None:
@@ -273,27 +204,3 @@ def _seconds(text: str) -> float:
     if not 0 < float(text) < float('inf'):
         raise argparse.ArgumentTypeError('must be above 0')
     return float(text)
-
-
-def run_job_tool(tool: Callable[[], object]) -> int:
-    """Run a tool that can be interrupted and called again.
-
-    Returns:
-        The exit code: 0; 2 after a user's mistake, or where a file cannot be
-        read or written; 130 after Ctrl-C.
-    """
-
-    def run() -> None:
-        try:
-            tool()
-        except OSError as error:  # such as a folder without write permission
-            raise UsageError(str(error)) from error
-
-    try:
-        return run_tool(run)
-    except KeyboardInterrupt:
-        print(
-            '\ninterrupted; the same command goes on from here',
-            file=sys.stderr,
-        )
-        return 130

@@ -97,6 +97,7 @@ def _registered(registry: Any) -> list[str]:
     """All that is registered, also in parents."""
     names: list[str] = []
     while registry is not None:
+        registry.import_from_location()
         names += registry.module_dict
         registry = registry.parent
     return names

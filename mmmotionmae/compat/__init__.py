@@ -3,63 +3,92 @@
 
 Only these files know of defects in MMAction2 1.2, MMEngine 0.10 and PyTorch.
 Each function patches one of them, leaves everything alone where the defect is
-absent, and says when it can go. :func:`apply` runs them all; it is called
-once, by ``import mmmotionmae``, before ``mmaction.models`` is imported. How
+absent, and says when it can go. ``import mmmotionmae`` calls :func:`apply`,
+which imports none of these packages: each patch is made as soon as somebody
+has imported the module that it is for, before that import returns. How
 checkpoints are loaded is no defect but a choice: see ``checkpoints``.
 
 One defect is avoided by ``setup.cfg`` alone: ``importlib_metadata``, which
 MMAction2 imports but does not require.
 """
 
-from . import (
-    data_loading,
-    drawing,
-    numpy_names,
-    packages,
-    resuming,
-    running,
-    sampling,
-    saving,
-    vision_transformers,
-    waiting,
-)
-from .running import end_process, leave_process_group
-from .saving import to_plain
+from typing import TYPE_CHECKING
+
+from ..utils.imports import names_from, patch_after_import
+
+if TYPE_CHECKING:
+    from .running import end_process, leave_process_group
+    from .saving import to_plain
 
 __all__ = [
+    'PATCHES',
     'apply',
     'end_process',
     'leave_process_group',
     'to_plain',
 ]
 
+# What is waited for, and what is called then. A patch may import what its
+# module has imported, and nothing that may be waiting for that module.
+PATCHES = (
+    ('mmengine', 'packages.do_without_pkg_resources'),
+    ('mmengine', 'registries.look_where_modules_are'),
+    ('mmengine', 'running.keep_spaces_in_options'),
+    ('mmengine', 'saving.read_plain_histories'),
+    ('mmengine', 'saving.write_files_atomically'),
+    ('mmengine.utils.dl_utils', 'packages.find_compiled_mmcv'),
+    ('mmengine.dist', 'running.allow_launchers_on_cpu'),
+    ('mmengine.optim', 'running.allow_amp_on_cpu'),
+    ('mmengine.model', 'running.allow_ddp_on_cpu'),
+    ('mmengine.dataset', 'data_loading.keep_seeds_in_wrappers'),
+    ('mmengine.dataset', 'data_loading.balance_within_wrappers'),
+    ('mmengine.dataset', 'sampling.sample_without_lists'),
+    ('mmengine.hooks.checkpoint_hook', 'resuming.note_names_of_checkpoints'),
+    ('mmengine.runner.checkpoint', 'saving.save_plain_checkpoints'),
+    ('mmengine._strategy.deepspeed', 'saving.save_plainly_with_deepspeed'),
+    ('mmengine.runner', 'resuming.find_checkpoints_of_the_work_dir'),
+    ('mmengine.runner', 'running.wrap_only_what_can_be_trained'),
+    ('mmengine.runner', 'data_loading.load_without_processes'),
+    ('torch', 'data_loading.report_what_cannot_be_handed_over'),
+    ('mmaction.registry', 'packages.stand_in_for_drn'),
+    ('mmaction.utils.dependency', 'packages.switch_off_broken_multimodal'),
+    ('mmaction.engine.hooks', 'drawing.draw_predictions'),
+    ('mmaction.visualization', 'drawing.write_predictions_on_pictures'),
+    ('mmaction.visualization', 'drawing.write_videos_without_moviepy'),
+    (
+        'mmaction.models.data_preprocessors',
+        'waiting.copy_batches_without_waiting',
+    ),
+    ('mmaction.models.utils.blending_utils', 'waiting.blend_without_waiting'),
+    ('mmaction.models.heads.base', 'waiting.score_without_waiting'),
+    (
+        'mmaction.models.backbones.vit_mae',
+        'vision_transformers.refuse_unknown_arguments',
+    ),
+    (
+        'mmaction.models.backbones.vit_mae',
+        'vision_transformers.refuse_heads_that_do_not_divide',
+    ),
+    *(
+        (f'mmaction.{user}', 'numpy_names.give_back_numpy_names')
+        for user in (
+            'datasets.transforms.pose_transforms',
+            'evaluation.functional.accuracy',
+            'evaluation.functional.ava_evaluation.metrics',
+            'evaluation.metrics.multimodal_metric',
+            'utils.misc',
+        )
+    ),
+)
+
+__getattr__ = names_from(
+    __name__,
+    dict(
+        end_process='running', leave_process_group='running', to_plain='saving'
+    ),
+)
+
 
 def apply() -> None:
-    """Apply all patches. Safe to call more than once."""
-    packages.stand_in_for_drn()
-    packages.switch_off_broken_multimodal()
-    packages.do_without_pkg_resources()
-    packages.find_compiled_mmcv()
-    numpy_names.give_back_numpy_names()
-    saving.save_plain_checkpoints()
-    saving.write_files_atomically()
-    resuming.find_checkpoints_of_the_work_dir()
-    resuming.note_names_of_checkpoints()
-    running.allow_amp_on_cpu()
-    running.allow_launchers_on_cpu()
-    running.allow_ddp_on_cpu()
-    running.wrap_only_what_can_be_trained()
-    drawing.draw_predictions()
-    drawing.write_predictions_on_pictures()
-    drawing.write_videos_without_moviepy()
-    running.keep_spaces_in_options()
-    waiting.copy_batches_without_waiting()
-    waiting.blend_without_waiting()
-    waiting.score_without_waiting()
-    vision_transformers.refuse_unknown_arguments()
-    vision_transformers.refuse_heads_that_do_not_divide()
-    data_loading.keep_seeds_in_wrappers()
-    data_loading.balance_within_wrappers()
-    data_loading.report_what_cannot_be_handed_over()
-    data_loading.load_without_processes()
-    sampling.sample_without_lists()
+    """Apply all patches, as soon as there is something to patch."""
+    patch_after_import(__name__, PATCHES)

@@ -4,19 +4,17 @@
 from collections.abc import Callable, Mapping
 from functools import wraps
 from multiprocessing.queues import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.dataset import (
-    ClassBalancedDataset,
-    ConcatDataset,
-    RepeatDataset,
-)
-from mmengine.runner import FlexibleRunner, Runner
 from torch._utils import ExceptionWrapper
 from torch.utils.data import get_worker_info
 
-from ..utils.patching import once
-from ..utils.seeding import with_seed_of
+from ..utils.imports import lazy_module, once
+
+if TYPE_CHECKING:
+    from ..utils import seeding
+else:  # it may be waiting for PyTorch
+    seeding = lazy_module('mmmotionmae.utils.seeding')
 
 # What PyTorch accepts for a loader with processes of its own only.
 _FOR_WORKERS = {
@@ -37,6 +35,11 @@ def keep_seeds_in_wrappers() -> None:
 
     Remove when: MMEngine's wrappers know indices with a seed.
     """
+    from mmengine.dataset import (
+        ClassBalancedDataset,
+        ConcatDataset,
+        RepeatDataset,
+    )
 
     def seeded(find: Callable) -> Callable:
 
@@ -44,8 +47,8 @@ def keep_seeds_in_wrappers() -> None:
         def wrapper(self: Any, idx: int) -> Any:
             found = find(self, idx)
             if isinstance(found, tuple):
-                return found[0], with_seed_of(idx, found[1])
-            return with_seed_of(idx, found)
+                return found[0], seeding.with_seed_of(idx, found[1])
+            return seeding.with_seed_of(idx, found)
 
         return wrapper
 
@@ -62,6 +65,7 @@ def balance_within_wrappers() -> None:
 
     Remove when: these two have ``get_cat_ids``.
     """
+    from mmengine.dataset import ConcatDataset, RepeatDataset
 
     def of_parts(self: Any, idx: int) -> list[int]:
         part, index = self._get_ori_dataset_idx(idx)
@@ -108,6 +112,7 @@ def load_without_processes() -> None:
 
     Remove when: MMEngine's runners leave them out.
     """
+    from mmengine.runner import FlexibleRunner, Runner
 
     def lenient(build: Callable) -> Callable:
 

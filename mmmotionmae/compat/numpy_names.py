@@ -1,7 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Names that NumPy has dropped."""
 
-import importlib
+import sys
 import types
 from typing import Any
 
@@ -34,8 +34,8 @@ def give_back_numpy_names() -> None:
     for name, needed in _USERS.items():
         if all(hasattr(np, attribute) for attribute in needed):
             continue
-        module = importlib.import_module(name)
-        if module.np is np:
+        module = sys.modules.get(name)
+        if getattr(module, 'np', None) is np:
             vars(module)['np'] = _NumPy('numpy')
 
 

@@ -11,8 +11,9 @@ import types
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
+
+from ..utils.patching import replace
 
 
 def stand_in_for_drn() -> None:
@@ -27,6 +28,7 @@ def stand_in_for_drn() -> None:
         ImportError: Not here, but where a DRN is built.
     """
     import mmaction
+    from torch import nn
 
     folder = Path(mmaction.__file__).parent / 'models' / 'localizers' / 'drn'
     name = 'mmaction.models.localizers.drn'
@@ -34,7 +36,7 @@ def stand_in_for_drn() -> None:
         return
     from mmaction.registry import MODELS
 
-    class DRN(torch.nn.Module):
+    class DRN(nn.Module):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             raise ImportError(
                 'This installation of MMAction2 lacks the DRN localizer '
@@ -92,9 +94,6 @@ def do_without_pkg_resources() -> None:
     """
     if importlib.util.find_spec('pkg_resources') is not None:
         return
-    import mmengine.config.config
-    import mmengine.hub.hub
-    import mmengine.utils.package_utils
 
     def is_installed(package: str) -> bool:
         try:
@@ -117,15 +116,9 @@ def do_without_pkg_resources() -> None:
             raise RuntimeError(f'cannot find the folder of {package!r}')
         return osp.dirname(spec.origin)
 
-    for owner in (
-        mmengine.utils,
-        mmengine.utils.package_utils,
-        mmengine.config.config,
-        mmengine.hub.hub,
-    ):
-        for new in (is_installed, get_installed_path):
-            if hasattr(owner, new.__name__):
-                setattr(owner, new.__name__, new)
+    for new in (is_installed, get_installed_path):
+        owners = ('utils', 'utils.package_utils', 'config.config', 'hub.hub')
+        replace(new.__name__, new, [f'mmengine.{owner}' for owner in owners])
 
 
 def find_compiled_mmcv() -> None:
@@ -138,19 +131,16 @@ def find_compiled_mmcv() -> None:
     """
     if hasattr(pkgutil, 'find_loader'):
         return
-    import mmengine.model.utils
-    import mmengine.optim.optimizer.default_constructor
-    import mmengine.utils.dl_utils.misc
 
     def mmcv_full_available() -> bool:
         if importlib.util.find_spec('mmcv') is None:
             return False
         return importlib.util.find_spec('mmcv._ext') is not None
 
-    for owner in (
-        mmengine.utils.dl_utils,
-        mmengine.utils.dl_utils.misc,
-        mmengine.model.utils,
-        mmengine.optim.optimizer.default_constructor,
-    ):
-        vars(owner)['mmcv_full_available'] = mmcv_full_available
+    owners = (
+        'mmengine.utils.dl_utils',
+        'mmengine.utils.dl_utils.misc',
+        'mmengine.model.utils',
+        'mmengine.optim.optimizer.default_constructor',
+    )
+    replace('mmcv_full_available', mmcv_full_available, owners)

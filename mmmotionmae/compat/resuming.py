@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.errors import CheckpointError
-from ..utils.patching import once, warn
+from ..utils.patching import once, replace, warn
 from ..utils.run_folder import choose_checkpoint, note_last_checkpoint
 
 
@@ -25,9 +25,8 @@ def find_checkpoints_of_the_work_dir() -> None:
         CheckpointError: Not here, but where a run is resumed whose work dir
             has checkpoints, and none to go on from.
     """
-    import mmengine.runner
     from mmengine.dist import broadcast_object_list, is_main_process
-    from mmengine.runner import _flexible_runner, checkpoint, runner
+    from mmengine.runner import checkpoint
 
     @wraps(checkpoint.find_latest_checkpoint)
     def find_latest_checkpoint(path: str) -> str | None:
@@ -45,8 +44,12 @@ def find_checkpoints_of_the_work_dir() -> None:
             warn(f'{reason}: going on from {chosen} instead.')
         return chosen
 
-    for owner in (mmengine.runner, runner, _flexible_runner, checkpoint):
-        owner.find_latest_checkpoint = find_latest_checkpoint
+    owners = ('', '.checkpoint', '.runner', '._flexible_runner')
+    replace(
+        find_latest_checkpoint.__name__,
+        find_latest_checkpoint,
+        [f'mmengine.runner{owner}' for owner in owners],
+    )
 
 
 @once
@@ -58,7 +61,7 @@ def note_names_of_checkpoints() -> None:
     Remove when: ``last_checkpoint`` holds a name.
     """
     from mmengine.dist import is_main_process
-    from mmengine.hooks import CheckpointHook
+    from mmengine.hooks.checkpoint_hook import CheckpointHook
 
     save = CheckpointHook._save_checkpoint_with_step
 

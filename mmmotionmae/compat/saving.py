@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
 from ..utils.files import complete_file
-from ..utils.patching import once, warn
+from ..utils.patching import once, replace, warn
 
 
 def to_plain(value: Any, path: str = 'checkpoint') -> Any:
@@ -93,24 +93,35 @@ def save_plain_checkpoints() -> None:
 
     Every checkpoint holds the ``HistoryBuffer`` objects of the message hub,
     so that resume and test fail on torch >= 2.6 (mmengine #1655). Everything
-    is saved as plain types, by DeepSpeed, too, and the message hub reads both
-    forms.
+    is saved as plain types.
 
     Remove when: MMEngine's own checkpoints load with ``weights_only=True``.
     """
-    import mmengine._strategy.colossalai
-    import mmengine._strategy.deepspeed
-    import mmengine.runner.checkpoint
-    import mmengine.runner.runner
-
-    deepspeed = mmengine._strategy.deepspeed.DeepSpeedStrategy
-    save_with_deepspeed = deepspeed.save_checkpoint
-    save = mmengine.runner.checkpoint.save_checkpoint
-    load_state_dict = MessageHub.load_state_dict
+    from mmengine.runner.checkpoint import save_checkpoint as save
 
     @wraps(save)
     def save_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
         save(to_plain(checkpoint), *args, **kwargs)
+
+    owners = (
+        'mmengine._strategy.colossalai',
+        'mmengine._strategy.deepspeed',
+        'mmengine.runner',
+        'mmengine.runner.checkpoint',
+        'mmengine.runner.runner',
+    )
+    replace('save_checkpoint', save_checkpoint, owners)
+
+
+@once
+def save_plainly_with_deepspeed() -> None:
+    """DeepSpeed, too, saves what safe loading refuses.
+
+    Remove when: :func:`save_plain_checkpoints` goes.
+    """
+    from mmengine._strategy.deepspeed import DeepSpeedStrategy
+
+    save_with_deepspeed = DeepSpeedStrategy.save_checkpoint
 
     @wraps(save_with_deepspeed)
     def save_plain_state(
@@ -123,6 +134,19 @@ def save_plain_checkpoints() -> None:
         extra = to_plain(extra_ckpt)
         save_with_deepspeed(self, filename, extra_ckpt=extra, **kwargs)
 
+    DeepSpeedStrategy.save_checkpoint = save_plain_state
+
+
+@once
+def read_plain_histories() -> None:
+    """The message hub does not read what is saved instead of its objects.
+
+    Here it reads both forms.
+
+    Remove when: :func:`save_plain_checkpoints` goes.
+    """
+    load_state_dict = MessageHub.load_state_dict
+
     @wraps(load_state_dict)
     def load_plain(self: MessageHub, state_dict: Any) -> None:
         if isinstance(state_dict, dict) and 'log_scalars' in state_dict:
@@ -133,15 +157,6 @@ def save_plain_checkpoints() -> None:
             )
         load_state_dict(self, state_dict)
 
-    deepspeed.save_checkpoint = save_plain_state
-    for owner in (
-        mmengine._strategy.colossalai,
-        mmengine._strategy.deepspeed,
-        mmengine.runner,
-        mmengine.runner.checkpoint,
-        mmengine.runner.runner,
-    ):
-        owner.save_checkpoint = save_checkpoint
     MessageHub.load_state_dict = load_plain
 
 

@@ -12,10 +12,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from mmengine.dist import get_rank
 
 _LITTER = {
     '$recycle.bin',
@@ -140,7 +139,8 @@ def complete_folder(path: Path) -> Iterator[Path]:
         error.
     """
     # In distributed tests two ranks may have the same sequence.
-    temporary = path.with_name(f'{path.name}.rank{get_rank()}.tmp')
+    rank = import_module('mmengine.dist').get_rank()
+    temporary = path.with_name(f'{path.name}.rank{rank}.tmp')
     shutil.rmtree(temporary, ignore_errors=True)
     new = temporary / 'new'
     new.mkdir(parents=True)

@@ -17,8 +17,8 @@ from mmaction.registry import (
     TRANSFORMS,
 )
 
-from mmmotionmae.cli.arguments import run_tool
 from mmmotionmae.cli.mistakes import explain_mistake
+from mmmotionmae.cli.running import run_tool
 from mmmotionmae.utils.errors import UsageError
 
 PROBE = dict(num_classes=5, in_channels=32)

@@ -56,7 +56,6 @@ from torch import nn
 
 from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.compat import packages, running, to_plain, waiting
-from mmmotionmae.utils import patching as once
 from mmmotionmae.utils.errors import (
     CheckpointError,
     UsageError,
@@ -82,7 +81,7 @@ def _trust_nothing():
 def messages(monkeypatch):
     """What `compat` logs."""
     logged = []
-    for module in (once, packages):
+    for module in (mmengine.logging, packages):
         monkeypatch.setattr(
             module, 'print_log', lambda text, **kwargs: logged.append(text)
         )

@@ -123,7 +123,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmmotionmae.cli.arguments import run_tool
+from mmmotionmae.cli.running import run_tool
 sys.path.insert(0, sys.argv[1])
 import importlib.util
 spec = importlib.util.spec_from_file_location('t', sys.argv[1] + '/train.py')

@@ -14,7 +14,8 @@ import pytest
 from helpers.processes import HUNG, clock_until, hang, running, wait_until
 
 from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
+from mmmotionmae.cli.arguments import add_job_arguments, int_from
+from mmmotionmae.cli.running import run_job_tool
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.processes import run_jobs
 

@@ -8,17 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmmotionmae  # noqa: F401  (registers everything)
-from mmmotionmae.apis import load_config
-from mmmotionmae.apis.cost import describe, text
 from mmmotionmae.cli.arguments import (
     ConfigOptions,
     int_from,
     positive,
     refuse_old_files,
-    run_tool,
 )
-from mmmotionmae.utils.files import complete_file
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -54,6 +49,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='override settings of the config, as for tools/train.py',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+import mmmotionmae  # noqa: F401  (registers everything)
+from mmmotionmae.apis import load_config
+from mmmotionmae.apis.cost import describe, text
+from mmmotionmae.cli.running import run_tool
+from mmmotionmae.utils.files import complete_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:

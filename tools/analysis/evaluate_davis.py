@@ -8,16 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import int_from, run_tool
-from mmmotionmae.evaluation import score_davis
-from mmmotionmae.evaluation.davis_report import (
-    format_table,
-    list_oddities,
-    report_paths,
-    write_report,
-)
-from mmmotionmae.utils.errors import ScoringError
+from mmmotionmae.cli.arguments import int_from
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -83,6 +74,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'values of each frame',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import run_tool
+from mmmotionmae.evaluation import score_davis
+from mmmotionmae.evaluation.davis_report import (
+    format_table,
+    list_oddities,
+    report_paths,
+    write_report,
+)
+from mmmotionmae.utils.errors import ScoringError
 
 
 def evaluate(args: argparse.Namespace) -> None:

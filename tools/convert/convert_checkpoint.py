@@ -6,22 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import torch
-
-from mmmotionmae.checkpoints import (
-    FORMATS,
-    Checkpoint,
-    describe_checkpoint,
-    read_checkpoint,
-    resize_checkpoint,
-    trust_checkpoints,
-    write_checkpoint,
-)
-from mmmotionmae.cli.arguments import (
-    add_load_options,
-    load_options_of,
-    run_tool,
-)
+from mmmotionmae.cli.arguments import add_load_options, load_options_of
+from mmmotionmae.utils.choices import FORMAT_NAMES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--to',
-        choices=[*FORMATS],
+        choices=FORMAT_NAMES,
         default='mmaction',
         help='format to write (default: mmaction, for this package and '
         "MMAction2's own classes)",
@@ -80,6 +66,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also load a file that can run code',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+import torch
+
+from mmmotionmae.checkpoints import (
+    FORMATS,
+    Checkpoint,
+    describe_checkpoint,
+    read_checkpoint,
+    resize_checkpoint,
+    trust_checkpoints,
+    write_checkpoint,
+)
+from mmmotionmae.cli.running import run_tool
 
 
 def convert(args: argparse.Namespace) -> Checkpoint:

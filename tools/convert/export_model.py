@@ -8,26 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
-from torch import nn
-
-from mmmotionmae.apis import UsageError, load_config
-from mmmotionmae.apis.export import DTYPES, OUTPUTS, Exported, export_model
-from mmmotionmae.apis.export.clip_model import OF_CLASSIFIER
-from mmmotionmae.apis.export.exporting import check_target
-from mmmotionmae.apis.export.file_formats import DEFAULT_OPSET, OPSETS
-from mmmotionmae.checkpoints import (
-    build_model,
-    load_strictly,
-    read_checkpoint,
-    read_raw,
-    resize_checkpoint,
-)
-from mmmotionmae.cli.arguments import (
-    add_load_options,
-    load_options_of,
-    run_tool,
+from mmmotionmae.cli.arguments import add_load_options, load_options_of
+from mmmotionmae.utils.choices import (
+    DEFAULT_OPSET,
+    EXPORT_TYPES,
+    OF_CLASSIFIER,
+    OPSETS,
+    OUTPUTS,
 )
 
 
@@ -83,7 +70,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--dtype',
-        choices=DTYPES,
+        choices=EXPORT_TYPES,
         default='float32',
         help='of the weights; input and output stay as they are '
         '(default: %(default)s)',
@@ -112,6 +99,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--overwrite', action='store_true', help='replace an earlier file'
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmmotionmae.apis import UsageError, load_config
+from mmmotionmae.apis.export import Exported, export_model
+from mmmotionmae.apis.export.exporting import check_target
+from mmmotionmae.checkpoints import (
+    build_model,
+    load_strictly,
+    read_checkpoint,
+    read_raw,
+    resize_checkpoint,
+)
+from mmmotionmae.cli.running import run_tool
 
 
 def export(args: argparse.Namespace) -> None:

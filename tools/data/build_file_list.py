@@ -12,42 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import run_tool
-from mmmotionmae.datasets.annotation import (
-    Found,
-    read_frame_list,
-    read_video_list,
-    walk,
-)
-from mmmotionmae.datasets.readers import list_frames
-from mmmotionmae.utils.files import complete_file
-
-
-class Entry(NamedTuple):
-    """One line of a list."""
-
-    path: str  # relative to the folder
-    label: int  # -1: none
-    num_frames: int  # -1: a video file
-
-    def line(self) -> str:
-        """How it is written in a list."""
-        if self.num_frames >= 0:
-            # Without a label, a number at the end of the folder's name would
-            # be taken for the number of frames.
-            return f'{self.quoted()} {self.num_frames} {self.label}'
-        if not self.path.startswith('"'):
-            path = self.quoted()
-            return path if self.label < 0 else f'{path} {self.label}'
-        return self.quoted() + ('' if self.label < 0 else f',{self.label}')
-
-    def quoted(self) -> str:
-        """The path, in quotes if its end may be taken for a number."""
-        if self.path.startswith('"') or re.search(r'[\s,]-?\d+$', self.path):
-            return '"' + self.path.replace('"', '""') + '"'
-        return self.path
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -99,6 +63,46 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--overwrite', action='store_true', help='replace earlier lists'
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import run_tool
+from mmmotionmae.datasets.annotation import (
+    Found,
+    read_frame_list,
+    read_video_list,
+    walk,
+)
+from mmmotionmae.datasets.readers import list_frames
+from mmmotionmae.utils.files import complete_file
+
+
+class Entry(NamedTuple):
+    """One line of a list."""
+
+    path: str  # relative to the folder
+    label: int  # -1: none
+    num_frames: int  # -1: a video file
+
+    def line(self) -> str:
+        """How it is written in a list."""
+        if self.num_frames >= 0:
+            # Without a label, a number at the end of the folder's name would
+            # be taken for the number of frames.
+            return f'{self.quoted()} {self.num_frames} {self.label}'
+        if not self.path.startswith('"'):
+            path = self.quoted()
+            return path if self.label < 0 else f'{path} {self.label}'
+        return self.quoted() + ('' if self.label < 0 else f',{self.label}')
+
+    def quoted(self) -> str:
+        """The path, in quotes if its end may be taken for a number."""
+        if self.path.startswith('"') or re.search(r'[\s,]-?\d+$', self.path):
+            return '"' + self.path.replace('"', '""') + '"'
+        return self.path
 
 
 def build(args: argparse.Namespace) -> None:

@@ -12,57 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
-from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.arguments import (
     add_job_arguments,
     add_list_arguments,
     int_from,
-    layout_of,
-    run_job_tool,
 )
-from mmmotionmae.datasets.annotation import (
-    check_windows_paths,
-    find_videos,
-    kind_of,
-    locate,
-    open_list,
-    read_texts,
-)
-from mmmotionmae.datasets.readers import (
-    READERS,
-    FrameFolderReader,
-    VideoReader,
-    open_video,
-)
-from mmmotionmae.utils.errors import AnnotationError, VideoError
-from mmmotionmae.utils.files import complete_file
-from mmmotionmae.utils.processes import run_jobs
-from mmmotionmae.utils.progress import RecordFile
-from mmmotionmae.utils.stores import find_member, is_there, is_url
-
-
-class Video(NamedTuple):
-    """What there is to check."""
-
-    path: str  # of a file, or of a folder of frames
-    num_frames: int | None = None  # that a list of folders says it has
-
-
-class Line(NamedTuple):
-    """A line of the list."""
-
-    text: str  # '' if it cannot be written
-    path: str  # as the list has it
-    video: Video
-
-
-class Verdict(NamedTuple):
-    """What came of a check."""
-
-    num_frames: int | None
-    reason: str  # why it is bad; '': it is good
+from mmmotionmae.utils.choices import DECODERS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -103,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--decoder',
-        choices=list(READERS),
+        choices=DECODERS,
         default='pyav',
         help='the one used in training (default: %(default)s)',
     )
@@ -128,6 +83,55 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'checked again',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from tqdm import tqdm
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import layout_of, run_job_tool
+from mmmotionmae.datasets.annotation import (
+    check_windows_paths,
+    find_videos,
+    kind_of,
+    locate,
+    open_list,
+    read_texts,
+)
+from mmmotionmae.datasets.readers import (
+    FrameFolderReader,
+    VideoReader,
+    open_video,
+)
+from mmmotionmae.utils.errors import AnnotationError, VideoError
+from mmmotionmae.utils.files import complete_file
+from mmmotionmae.utils.processes import run_jobs
+from mmmotionmae.utils.progress import RecordFile
+from mmmotionmae.utils.stores import find_member, is_there, is_url
+
+
+class Video(NamedTuple):
+    """What there is to check."""
+
+    path: str  # of a file, or of a folder of frames
+    num_frames: int | None = None  # that a list of folders says it has
+
+
+class Line(NamedTuple):
+    """A line of the list."""
+
+    text: str  # '' if it cannot be written
+    path: str  # as the list has it
+    video: Video
+
+
+class Verdict(NamedTuple):
+    """What came of a check."""
+
+    num_frames: int | None
+    reason: str  # why it is bad; '': it is good
 
 
 def check(args: argparse.Namespace) -> None:

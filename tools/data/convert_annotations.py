@@ -16,10 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import run_tool
-from mmmotionmae.datasets.annotation import find_videos
-from mmmotionmae.utils.files import complete_file
+from mmmotionmae.utils.errors import UsageError
 
 
 class Clip(NamedTuple):
@@ -478,6 +475,14 @@ READERS = dict(
     ),
     hmdb51=Reader(read_hmdb51, 'brush_hair_test_split1.txt and so on', (51,)),
 )
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.cli.running import run_tool
+from mmmotionmae.datasets.annotation import find_videos
+from mmmotionmae.utils.files import complete_file
 
 
 def main() -> int:

@@ -8,11 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from mmmotionmae.cli.arguments import seed
-from mmmotionmae.datasets.moving_shapes import (
-    DIRECTIONS,
-    MOTIONS,
-    write_dataset,
-)
+from mmmotionmae.utils.choices import DIRECTIONS, MOTIONS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -86,6 +82,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='side of the DAVIS frames in pixels',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.datasets.moving_shapes import write_dataset
 
 
 def main(argv: Sequence[str] | None = None) -> int:

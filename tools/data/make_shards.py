@@ -17,68 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tqdm import tqdm
-
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import int_from, positive, run_job_tool
-from mmmotionmae.datasets.annotation import (
-    Layout,
-    find_videos,
-    locate,
-    open_list,
-    read_rows,
-)
-from mmmotionmae.datasets.annotation.layout import Row, make_row
-from mmmotionmae.datasets.annotation.tables import form_of
-from mmmotionmae.utils.deadlines import Deadline
-from mmmotionmae.utils.errors import VideoError
-from mmmotionmae.utils.files import complete_file, write_json
-from mmmotionmae.utils.processes import run_jobs
-from mmmotionmae.utils.stores import (
-    find_member,
-    find_store,
-    is_plain,
-    open_file,
-)
-
-NOTE = 'make_shards.json'
-LIST = 'list.txt'
-PART = '.part'
-BLOCK = tarfile.BLOCKSIZE
-CHUNK = 2**20
-KINDS = dict(csv='CSV with names', json='JSON', jsonl='JSON Lines')
-
-
-class Line(NamedTuple):
-    """A line of the list."""
-
-    path: str  # as the list has it
-    rest: str  # what follows it
-    values: tuple  # what is read from that: labels, a clip
-
-
-class Entry(NamedTuple):
-    """A video and its place."""
-
-    source: str
-    name: str  # in the shard
-    size: int
-    offset: int
-    stamp: str  # what changes when the video does
-
-
-class Shard(NamedTuple):
-    """A tar file to be made."""
-
-    path: Path
-    entries: list[Entry]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the complete file: records, the last with two blocks."""
-        last = self.entries[-1]
-        end = last.offset + in_blocks(last.size) + 2 * BLOCK
-        return -(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+from mmmotionmae.cli.arguments import int_from, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -134,6 +73,83 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='remove the shards and the list of an earlier call',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from tqdm import tqdm
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import run_job_tool
+from mmmotionmae.datasets.annotation import (
+    Layout,
+    find_videos,
+    locate,
+    open_list,
+    read_rows,
+)
+from mmmotionmae.datasets.annotation.layout import Row, make_row
+from mmmotionmae.datasets.annotation.tables import form_of
+from mmmotionmae.utils.deadlines import Deadline
+from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.files import complete_file, write_json
+from mmmotionmae.utils.processes import run_jobs
+from mmmotionmae.utils.stores import (
+    find_member,
+    find_store,
+    is_plain,
+    open_file,
+)
+
+NOTE = 'make_shards.json'
+
+
+LIST = 'list.txt'
+
+
+PART = '.part'
+
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+CHUNK = 2**20
+
+
+KINDS = dict(csv='CSV with names', json='JSON', jsonl='JSON Lines')
+
+
+class Line(NamedTuple):
+    """A line of the list."""
+
+    path: str  # as the list has it
+    rest: str  # what follows it
+    values: tuple  # what is read from that: labels, a clip
+
+
+class Entry(NamedTuple):
+    """A video and its place."""
+
+    source: str
+    name: str  # in the shard
+    size: int
+    offset: int
+    stamp: str  # what changes when the video does
+
+
+class Shard(NamedTuple):
+    """A tar file to be made."""
+
+    path: Path
+    entries: list[Entry]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the complete file: records, the last with two blocks."""
+        last = self.entries[-1]
+        end = last.offset + in_blocks(last.size) + 2 * BLOCK
+        return -(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def pack(args: argparse.Namespace) -> None:

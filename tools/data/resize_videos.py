@@ -13,44 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
-from av.filter import Graph
-from av.video.format import VideoFormat
-from av.video.reformatter import (
-    ColorRange,
-    Colorspace,
-    Interpolation,
-    VideoReformatter,
-)
-from tqdm import tqdm
-
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
-from mmmotionmae.datasets.annotation import find_videos
-from mmmotionmae.datasets.readers import PyAVReader
-from mmmotionmae.utils.errors import VideoError
-from mmmotionmae.utils.files import complete_file
-from mmmotionmae.utils.processes import run_jobs
+from mmmotionmae.cli.arguments import add_job_arguments, int_from
 
 PRESETS = (
     'ultrafast superfast veryfast faster fast medium slow slower veryslow'
 ).split()
-
-
-class Settings(NamedTuple):
-    """How videos are written; all of a folder alike."""
-
-    short_side: int
-    crf: int
-    keyframe_interval: int
-    preset: str
-
-
-class Copy(NamedTuple):
-    """A video and where its copy goes."""
-
-    source: str
-    target: Path
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -108,6 +75,45 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='remove earlier copies of these videos and make them anew',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+import av
+from av.filter import Graph
+from av.video.format import VideoFormat
+from av.video.reformatter import (
+    ColorRange,
+    Colorspace,
+    Interpolation,
+    VideoReformatter,
+)
+from tqdm import tqdm
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import run_job_tool
+from mmmotionmae.datasets.annotation import find_videos
+from mmmotionmae.datasets.readers import PyAVReader
+from mmmotionmae.utils.errors import VideoError
+from mmmotionmae.utils.files import complete_file
+from mmmotionmae.utils.processes import run_jobs
+
+
+class Settings(NamedTuple):
+    """How videos are written; all of a folder alike."""
+
+    short_side: int
+    crf: int
+    keyframe_interval: int
+    preset: str
+
+
+class Copy(NamedTuple):
+    """A video and where its copy goes."""
+
+    source: str
+    target: Path
 
 
 def resize(args: argparse.Namespace) -> None:

@@ -9,24 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from build_file_list import write_lines
-
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import add_list_arguments, layout_of, run_tool
-from mmmotionmae.datasets.annotation import (
-    Layout,
-    open_list,
-    read_texts,
-)
-from mmmotionmae.utils.files import complete_file
-
-
-class Entry(NamedTuple):
-    """One line of a list."""
-
-    text: str  # the line as it is
-    label: int
+from mmmotionmae.cli.arguments import add_list_arguments
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,6 +52,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--overwrite', action='store_true', help='replace an earlier list'
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+import numpy as np
+from build_file_list import write_lines
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import layout_of, run_tool
+from mmmotionmae.datasets.annotation import Layout, open_list, read_texts
+from mmmotionmae.utils.files import complete_file
+
+
+class Entry(NamedTuple):
+    """One line of a list."""
+
+    text: str  # the line as it is
+    label: int
 
 
 def sample_list(args: argparse.Namespace) -> None:

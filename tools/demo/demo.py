@@ -20,6 +20,31 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--videos', type=Path, help='pre-train on the videos in this folder'
+    )
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='a few steps of everything, to see that it works; the figures '
+        'mean nothing',
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        help='where everything goes (default: work_dirs/demo, or '
+        'work_dirs/demo_videos with --videos)',
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
 import numpy as np
 import segmentation
 from jobs import ROOT, DemoError, Job, Results, Stage, train_job
@@ -378,23 +403,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--videos', type=Path, help='pre-train on the videos in this folder'
-    )
-    parser.add_argument(
-        '--quick',
-        action='store_true',
-        help='a few steps of everything, to see that it works; the figures '
-        'mean nothing',
-    )
-    parser.add_argument(
-        '--out-dir',
-        type=Path,
-        help='where everything goes (default: work_dirs/demo, or '
-        'work_dirs/demo_videos with --videos)',
-    )
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     videos = args.videos and args.videos.resolve()
     name = 'demo_videos' if videos else 'demo'
     out_dir = args.out_dir and args.out_dir.resolve()

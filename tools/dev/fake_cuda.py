@@ -22,18 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import gpu_steps
-import torch
-from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_map
-
-from mmmotionmae.apis import UsageError
-from mmmotionmae.cli.arguments import run_tool
+from gpu_check import FAMILIES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,12 +36,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--families',
         nargs='+',
-        choices=list(gpu_steps.CONFIGS),
-        default=list(gpu_steps.CONFIGS),
+        choices=FAMILIES,
+        default=FAMILIES,
         metavar='FAMILY',
-        help=f'some of: {", ".join(gpu_steps.CONFIGS)} (default: all)',
+        help=f'some of: {", ".join(FAMILIES)} (default: all)',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import gpu_steps
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.cli.running import run_tool
 
 
 def take_step(family: str, device: str) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def take_step(family: str, device: str) -> dict[str, Any]:
     values.
 
     Args:
-        family: One of ``gpu_steps.CONFIGS``.
+        family: One of ``FAMILIES``.
         device: Where the fake tensors are said to be.
 
     Returns:

@@ -7,20 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmmotionmae.apis import UsageError
-from mmmotionmae.apis.inferencer import MotionMAEInferencer
-from mmmotionmae.apis.inferencer.inputs import MASKS
-from mmmotionmae.apis.inferencer.outputs import OUT_TYPES
-from mmmotionmae.checkpoints import trust_checkpoints
 from mmmotionmae.cli.arguments import (
     add_load_options,
     int_from,
     load_options_of,
-    run_tool,
     seed,
 )
-from mmmotionmae.datasets.readers import READERS
-from mmmotionmae.models.targets import STATISTICS
+from mmmotionmae.utils.choices import DECODERS, MASKS, OUT_TYPES, STATISTICS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -130,7 +123,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--decoder',
-        choices=list(READERS),
+        choices=DECODERS,
         default='pyav',
         help='default: %(default)s',
     )
@@ -152,6 +145,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--overwrite', action='store_true', help='replace earlier pictures'
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
+
+from mmmotionmae.apis import UsageError
+from mmmotionmae.apis.inferencer import MotionMAEInferencer
+from mmmotionmae.checkpoints import trust_checkpoints
+from mmmotionmae.cli.running import run_tool
 
 
 def reconstruct(args: argparse.Namespace) -> None:

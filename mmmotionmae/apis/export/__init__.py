@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .clip_model import OUTPUTS, ClipModel
-from .exporting import DTYPES, Exported, export_model
+from .clip_model import ClipModel
+from .exporting import Exported, export_model
 
-__all__ = ['DTYPES', 'OUTPUTS', 'ClipModel', 'Exported', 'export_model']
+__all__ = ['ClipModel', 'Exported', 'export_model']

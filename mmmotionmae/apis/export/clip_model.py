@@ -19,15 +19,8 @@ from ...models.utils.vit_features import (
     trained_grid,
     tubelet_of,
 )
+from ...utils.choices import OF_CLASSIFIER, OUTPUTS
 from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
-
-OUTPUTS = dict(
-    scores='(B, K), the softmax of the logits',
-    logits='(B, K), what the classifier says',
-    pooled='(B, D), the mean of all tokens',
-    tokens='(B, L, D), every token, in (t, h, w) order',
-)
-OF_CLASSIFIER = ('scores', 'logits')
 
 
 class ClipModel(nn.Module):

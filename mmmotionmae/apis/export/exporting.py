@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...utils.choices import DEFAULT_OPSET, EXPORT_TYPES, OPSETS
 from ...utils.errors import UsageError
 from ...utils.files import complete_files
 from ...utils.provenance import hash_file, versions
 from .clip_model import ClipModel
 from .file_formats import (
-    DEFAULT_OPSET,
-    OPSETS,
     load_program,
     make_program,
     save_onnx,
@@ -112,8 +111,6 @@ def largest_difference(
     return worst
 
 
-# Names of types, and how far an output may be off, of its largest value.
-DTYPES = dict(float32=1e-4, float16=1e-2)
 SUFFIXES = ('.onnx', '.pt2')
 
 
@@ -201,9 +198,9 @@ def export_model(
     """
     path = Path(path)
     check_target(path, overwrite)
-    if dtype not in DTYPES:
+    if dtype not in EXPORT_TYPES:
         raise UsageError(
-            f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.'
+            f'dtype must be one of {", ".join(EXPORT_TYPES)}, not {dtype!r}.'
         )
     if opset not in OPSETS:
         raise UsageError(
@@ -233,10 +230,10 @@ def export_model(
         if check:
             run = (open_onnx if is_onnx else open_program)(target)
             difference = largest_difference(reference, run, sizes)
-            if not difference <= DTYPES[dtype]:
+            if not difference <= EXPORT_TYPES[dtype]:
                 raise UsageError(
                     f'The exported model is off by {difference:.1e} of its '
-                    f'largest output, more than {DTYPES[dtype]:.0e}: '
+                    f'largest output, more than {EXPORT_TYPES[dtype]:.0e}: '
                     f'{path} was not written.'
                 )
     return Exported(path, size_of(path), metadata, sizes, difference)

@@ -12,13 +12,10 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
+from ...utils.choices import DEFAULT_OPSET
 from ...utils.errors import UsageError
 from .clip_model import ClipModel
 
-# Newer ones hold nothing that these networks need. 20 is the first that has
-# GELU; 23 the first that has attention.
-OPSETS = (18, 19, 20, 21, 22, 23)
-DEFAULT_OPSET = 20
 # A file takes 2 GB; beyond this, weights go into a file beside it.
 BYTES_IN_FILE = 1536 * 2**20
 

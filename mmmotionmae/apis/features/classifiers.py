@@ -150,9 +150,6 @@ def check_pair(train: FeatureTable, test: FeatureTable) -> None:
         )
 
 
-METHODS = ('knn', 'linear')
-NEIGHBOURS = (10, 20, 100, 200)  # DINO's
-
 # Rows to learn from, and to be tested on; None: each on all others.
 Split = tuple[np.ndarray, np.ndarray | None]
 

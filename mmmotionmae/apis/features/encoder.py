@@ -29,6 +29,7 @@ from ...models.utils.vit_features import (
     trained_grid,
     tubelet_of,
 )
+from ...utils.choices import FEATURE_TYPES, VIEWS
 from ...utils.errors import UsageError
 from ...utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from ...utils.provenance import unwrap
@@ -107,8 +108,6 @@ def _as_written(values: Tensor | None) -> tuple[float, ...] | None:
     return tuple(float(f'{x:.7g}') for x in values.flatten().tolist())
 
 
-VIEWS = ('mean', 'all')
-DTYPES = ('float32', 'float16')
 AMP = dict(bf16=torch.bfloat16, fp16=torch.float16)
 
 
@@ -131,7 +130,7 @@ class FeatureSettings:
         for name, choices in (
             ('pooling', POOLINGS),
             ('views', VIEWS),
-            ('dtype', DTYPES),
+            ('dtype', FEATURE_TYPES),
             ('amp', (None, *AMP)),
         ):
             if getattr(self, name) not in choices:

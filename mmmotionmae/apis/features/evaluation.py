@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from ...evaluation.functional.accuracy import describe_accuracy
-from ...evaluation.functional.linear_probe import STRENGTHS
+from ...utils.choices import METHODS, NEIGHBOURS, STRENGTHS
 from ...utils.errors import UsageError
 from ...utils.files import write_json
 from ...utils.provenance import versions
 from .classifiers import (
-    METHODS,
-    NEIGHBOURS,
     FeatureTable,
     check_pair,
     make_splits,

@@ -13,7 +13,7 @@ from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from rich.progress import track
 
-from ...models.targets import STATISTICS
+from ...utils.choices import STATISTICS
 from ...utils.errors import UsageError
 from ..features.encoder import FeatureSettings
 from .outputs import (

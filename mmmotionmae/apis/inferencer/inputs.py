@@ -21,6 +21,7 @@ from ...datasets.readers import READERS
 from ...models import ReconstructionTarget
 from ...models.utils.tubelet import token_grid
 from ...models.utils.vit_features import trained_grid, tubelet_of
+from ...utils.choices import MASKS
 from ...utils.errors import UsageError, VideoError
 from ...utils.stores import is_plain, title_of
 from ..features.clips import make_pipeline
@@ -170,9 +171,6 @@ def _name_apart(videos: Sequence[VideoInput]) -> list[VideoInput]:
         seen.add(name)
         result.append(replace(video, name=name))
     return result
-
-
-MASKS = dict(tube='TubeMasking', random='RandomMasking', frame='FrameMasking')
 
 
 class ClipSize(NamedTuple):

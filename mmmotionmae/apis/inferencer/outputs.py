@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...models import MotionMAE, ReconstructionTarget
+from ...utils.choices import OUT_TYPES
 from ...utils.errors import UsageError
 from ...utils.files import complete_file
 from ...utils.video_files import video_writer, write_gif
@@ -27,9 +28,6 @@ from ...visualization.reconstruction_sheet import (
 )
 
 UInt8Array = npt.NDArray[np.uint8]
-
-# MMAction2's words, and the extensions.
-OUT_TYPES = dict(img='.png', video='.mp4', gif='.gif')
 
 
 def check_out_types(out_type: str | Sequence[str]) -> tuple[str, ...]:

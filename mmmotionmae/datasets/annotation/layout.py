@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from ...utils.choices import UNITS
 from ...utils.errors import AnnotationError, UsageError
 
 NUMBERS = ('label', 'start', 'end', 'offset', 'start_index', 'total_frames')
 """What a line may have besides the path."""
-
-UNITS = ('frames', 'seconds')
 
 Columns = Sequence[str] | Mapping[str, str]
 

@@ -12,14 +12,13 @@ textures of one palette on everything; 2, a moving camera, clutter, and things
 that look like the object; 3, occlusion, changing light, and noise.
 """
 
+from ...utils.choices import DIRECTIONS, MOTIONS
 from ...utils.video_files import write_video
 from .files import write_dataset
 from .rendering import render
 from .sampling import sample_scene, sample_vos_scene
 from .scenes import (
-    DIRECTIONS,
     LEVELS,
-    MOTIONS,
     SHAPES,
     Level,
     Light,

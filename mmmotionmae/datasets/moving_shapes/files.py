@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ...utils.choices import DIRECTIONS, MOTIONS
 from ...utils.files import complete_file
 from ...utils.video_files import write_video
 from ..sequences.masks import write_mask
 from .rendering import UInt8Array, render
 from .sampling import sample_scene, sample_vos_scene
-from .scenes import DIRECTIONS, LEVELS, MOTIONS
+from .scenes import LEVELS
 
 _SPLITS = {'pretrain': 0, 'train': 1, 'val': 2, 'davis': 3}  # seed words
 _VERSION = 1  # raise when the same arguments give other pixels

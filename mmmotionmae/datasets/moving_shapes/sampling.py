@@ -11,11 +11,10 @@ from itertools import cycle
 import numpy as np
 import numpy.typing as npt
 
+from ...utils.choices import DIRECTIONS, MOTIONS
 from .scenes import (
     BAR,
-    DIRECTIONS,
     LEVELS,
-    MOTIONS,
     RGB,
     SHAPES,
     Level,

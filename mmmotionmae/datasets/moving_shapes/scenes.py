@@ -12,18 +12,6 @@ from dataclasses import dataclass
 RGB = tuple[float, ...]
 Vector = tuple[float, float]
 
-# Clockwise from the right in steps of 45 degrees.
-DIRECTIONS = (
-    'right',
-    'down-right',
-    'down',
-    'down-left',
-    'left',
-    'up-left',
-    'up',
-    'up-right',
-)
-MOTIONS = DIRECTIONS + ('rotate-cw', 'rotate-ccw', 'approach', 'recede')
 SHAPES = ('disc', 'square', 'triangle', 'cross')
 BAR = 'bar'  # what hides objects; never an object itself
 

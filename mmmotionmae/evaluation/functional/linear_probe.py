@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 3))
+from ...utils.choices import STRENGTHS
 
 
 class LinearProbe(NamedTuple):

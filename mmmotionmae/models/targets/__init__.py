@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-from .base import STATISTICS, ReconstructionTarget
+from .base import ReconstructionTarget
 from .drawing import draw_frames
 from .flow_target import FlowTarget, OpticalFlow
 from .frame_difference_target import (
@@ -28,7 +28,6 @@ from .values import NORMS, TargetValues, in_pixel_range
 __all__ = [
     'DEFAULT_TARGETS',
     'NORMS',
-    'STATISTICS',
     'FlowTarget',
     'FrameDifferenceTarget',
     'HOGTarget',

@@ -13,6 +13,7 @@ import torch
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
+from ...utils.choices import STATISTICS
 from ...utils.errors import UsageError
 from ..utils.reconstruction_error import explained_variance
 from ..utils.tubelet import TokenSplit
@@ -25,8 +26,6 @@ from .values import (
     normalise_by,
     normalise_groups,
 )
-
-STATISTICS = ('true', 'visible')
 
 # Those that take mean and deviation of each token by itself.
 TUBELET_NORMS = ('tubelet', 'tubelet-floor')

@@ -10,11 +10,10 @@ from collections.abc import Collection
 from mmaction.models.backbones.vit_mae import Block, VisionTransformer
 from torch import Tensor
 
+from ...utils.choices import POOLINGS
 from .linear import linear
 from .transformer import fuse_blocks
 from .tubelet import Grid, interpolate_positions, patchify, token_grid
-
-POOLINGS = ('mean', 'space', 'time', 'none')
 
 
 def trained_grid(vit: VisionTransformer) -> Grid:

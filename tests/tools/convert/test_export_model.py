@@ -16,7 +16,7 @@ from torch import nn
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.export.file_formats import load_program
-from mmmotionmae.cli.arguments import run_tool
+from mmmotionmae.cli.running import run_tool
 from mmmotionmae.utils.errors import CheckpointError
 
 CLASSES = ['run', 'jump', 'été', 'sit, then stand', 'wave']
