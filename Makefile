@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all bench study lint format clean
+.PHONY: demo test test-all bench study notebooks lint format clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
@@ -44,6 +44,10 @@ endif
 # Does motion help? See docs/study; ARGS='...' are those of tools/study.py.
 study: $(READY)
 	$(BIN)/python tools/study.py $(ARGS)
+
+# Run docs/notebooks and store what they print and draw.
+notebooks: $(READY)
+	$(BIN)/python tools/dev/notebooks.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ GUIDES = sorted(
         'configs/*/README.md',
         'tools/**/README.md',
         'docs/benchmarks/[!0-9]*.md',
+        'docs/notebooks/*.md',
     )
     for path in ROOT.glob(pattern)
     if path.name != 'CHANGELOG.md'
