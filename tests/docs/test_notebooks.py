@@ -7,10 +7,13 @@ import json
 import re
 
 import notebooks
+import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
 from test_readme import blocks_of, check_script
+
+from mmmotionmae.utils.video_files import write_video
 
 FOLDER = ROOT / 'docs/notebooks'
 PATHS = {path.stem: path for path in sorted(FOLDER.glob('*.ipynb'))}
@@ -19,11 +22,11 @@ FEW = {
     'videos_to_classifier': dict(
         NUM_VIDEOS=80,
         LABELS_PER_CLASS=4,
-        EPOCHS=1,
-        FINETUNE_EPOCHS=1,
+        EPOCHS=3,
+        FINETUNE_EPOCHS=3,
         SEEDS=(0,),
     ),
-    'your_own_target': dict(NUM_VIDEOS=32, EPOCHS=1),
+    'your_own_target': dict(NUM_VIDEOS=32, EPOCHS=3),
 }
 NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?:, -?\d+\.\d+)*')
 
@@ -71,6 +74,27 @@ def test_runs(name, monkeypatch, tmp_path, capsys):
             assert shape_of(outputs) == shape_of(kept[cell]), cell
         if cell in ('check', 'encoder'):  # there is but one result
             assert texts_of(outputs) == texts_of(kept[cell])
+
+
+def test_folder_of_ones_own(monkeypatch, tmp_path):
+    """Videos of another size, of other classes, are made to fit."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = tmp_path / f'own/{("sit", "stand")[i % 2]}/{i}.mp4'
+        frames = rng.integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
+        write_video(path, frames, 12, 30)
+    few = dict(
+        FEW['videos_to_classifier'],
+        VIDEOS='own',
+        FRAME_INTERVAL=2,
+        LABELS_PER_CLASS=16,
+    )
+    path = PATHS['videos_to_classifier']
+    found = run(path, few, monkeypatch, tmp_path)
+    assert texts_of(found['videos']) == ['sit: 20 videos\nstand: 20 videos\n']
+    (text,) = texts_of(found['finetune'])
+    assert text.startswith('top-1 (%) on 8 test videos, chance 50.0\n')
+    assert len(accuracies(found)) == 3
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib
 from PIL import Image
@@ -132,18 +133,18 @@ def _shown(outputs: list[dict[str, Any]]) -> Iterator[None]:
                 {'data': data, 'metadata': {}, 'output_type': 'display_data'}
             )
 
-    original, plt.show = plt.show, show
     try:
-        yield
+        with mock.patch.object(plt, 'show', show):
+            yield
         show()
     finally:
-        plt.show = original
         plt.close('all')
 
 
 def _small(picture: io.BytesIO) -> str:
     """A PNG with few colours, in base64."""
-    image = Image.open(picture).convert('RGB').quantize(COLORS, dither=0)
+    image = Image.open(picture).convert('RGB')
+    image = image.quantize(COLORS, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     image.save(buffer, 'PNG', optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
