@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all bench study docs lint format clean
+.PHONY: demo test test-all bench study docs notebooks lint format clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
@@ -50,6 +50,10 @@ docs: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \
 		-b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
+
+# Run docs/notebooks and store what they print and draw.
+notebooks: $(READY)
+	$(BIN)/python tools/dev/notebooks.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

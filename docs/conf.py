@@ -73,6 +73,7 @@ PAGE_OF = {path: page for page, path in PAGES.items()} | {
 BELOW = {
     'benchmarks/README': '*',
     'generated/data_sets/index': '*',
+    'notebooks/README': '*',
     'zoo/index': '/generated/zoo/*',
 }
 
