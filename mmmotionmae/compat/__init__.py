@@ -11,7 +11,11 @@ One defect is avoided by ``setup.cfg`` alone: ``importlib_metadata``, which
 MMAction2 imports but does not require.
 """
 
-from . import (
+from ..utils.opencv import check_opencv
+
+check_opencv()
+
+from . import (  # noqa: E402
     data_loading,
     drawing,
     numpy_names,
@@ -23,8 +27,8 @@ from . import (
     vision_transformers,
     waiting,
 )
-from .running import end_process, leave_process_group
-from .saving import to_plain
+from .running import end_process, leave_process_group  # noqa: E402
+from .saving import to_plain  # noqa: E402
 
 __all__ = [
     'apply',
