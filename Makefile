@@ -5,9 +5,10 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 \
 	python3,$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all bench study docs notebooks lint format clean
+.PHONY: demo test test-all bench study docs notebooks matrix lint format clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo/demo.py $(if $(VIDEOS),--videos '$(VIDEOS)')
@@ -55,6 +56,14 @@ docs: $(READY)
 notebooks: $(READY)
 	$(BIN)/python tools/dev/notebooks.py
 
+# The fast tests on every Python found (pyenv's, too), each with the tested, the
+# lowest and the newest versions; the table is docs/get_started/matrix.md. ARGS='...' are
+# those of nox: `-p 3.12`, `-k lowest`, `-- tests/models`.
+matrix: $(READY)
+	$(PIP) -c constraints.txt 'nox[uv]'
+	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd: -)" \
+		$(BIN)/nox $(ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,7 +74,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .nox build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # OpenCV's ordinary wheels, which OpenMMLab requires, need the system's libGL;
 # where that is missing, the headless build is put in their place.
@@ -76,10 +85,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 		'name it with PYTHON=...' >&2; exit 1; }
 	@'$(PYTHON)' -m venv $(VENV) || { echo 'error: cannot make a virtual' \
 		'environment; on Debian: apt-get install python3-venv' >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e '.[demo,docs,tests,lint]'
-	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--no-deps --force-reinstall -c constraints.txt \
-		opencv-contrib-python-headless
+	$(PIP) -c constraints.txt -e '.[demo,docs,tests,lint]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(PIP) --no-deps \
+		--force-reinstall -c constraints.txt opencv-contrib-python-headless
 	@touch $@

@@ -16,6 +16,7 @@ from helpers.resumed_runs import train  # noqa: F401  (a fixture)
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.utils.dl_utils import collect_env
+from yapf.yapflib import yapf_api
 
 from mmmotionmae.datasets import moving_shapes
 
@@ -62,11 +63,14 @@ def _cheap_runners():
         patch.setattr(
             mmengine.runner.runner, 'collect_env', functools.cache(collect_env)
         )
-        patch.setattr(
-            mmengine.config.config,
-            'FormatCode',
-            lambda text, **style: (text, True),
-        )
+        # onedl-mmengine imports it when it is used.
+        for owner in (mmengine.config.config, yapf_api):
+            patch.setattr(
+                owner,
+                'FormatCode',
+                lambda text, **style: (text, True),
+                raising=False,
+            )
         gc.freeze()
         yield
 

@@ -377,7 +377,7 @@ def test_help_of_a_tool_waits_for_nobody():
                 code = None
             except SystemExit as end:
                 code = end.code
-            heavy = {'torch', 'mmaction', 'mmcv', 'numpy', 'cv2', 'av'}
+            heavy = {'torch', 'mmengine', 'mmaction', 'mmcv', 'av'}
             own = tool == 'tools/dev/zoo_tables.py'
             loaded = set() if own else heavy & set(sys.modules)
             found[tool] = [code, text.getvalue()[:6], sorted(loaded)]

@@ -15,6 +15,7 @@ MMAction2 imports but does not require.
 from typing import TYPE_CHECKING
 
 from ..utils.imports import names_from, patch_after_import
+from ..utils.opencv import check_opencv
 
 if TYPE_CHECKING:
     from .running import end_process, leave_process_group
@@ -90,5 +91,11 @@ __getattr__ = names_from(
 
 
 def apply() -> None:
-    """Apply all patches, as soon as there is something to patch."""
+    """Apply all patches, as soon as there is something to patch.
+
+    Raises:
+        MissingLibraryError: OpenCV, which MMEngine and MMCV import, cannot be
+            imported.
+    """
+    check_opencv()
     patch_after_import(__name__, PATCHES)

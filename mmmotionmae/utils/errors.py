@@ -14,6 +14,10 @@ class UsageTypeError(UsageError, TypeError):
     """Something the user gave is of the wrong kind."""
 
 
+class MissingLibraryError(MMMotionMAEError, ImportError):
+    """A library cannot be imported; the message has the way out."""
+
+
 class SequenceError(MMMotionMAEError, ValueError):
     """A sequence cannot be used; the message has the path and the reason."""
 

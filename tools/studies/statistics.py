@@ -62,7 +62,7 @@ def bootstrap(
                 f'{side.shape}.'
             )
     rng = np.random.default_rng(seed)
-    _, member = np.unique(np.asarray(clusters), return_inverse=True)
+    _, member = np.unique(list(clusters), return_inverse=True)
     sizes = np.bincount(member)
     draws = _draws(rng, len(sizes), resamples)
     value, total = 0.0, np.zeros(resamples)
