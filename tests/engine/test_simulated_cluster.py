@@ -1,0 +1,330 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
+"""A thousand processes, played by one; and eight real ones."""
+
+import copy
+import json
+from math import ceil, prod
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from helpers.config_files import BY_STEM, read
+from mmaction.registry import DATA_SAMPLERS
+from mmengine.dist import get_dist_info
+from torch import nn
+from torch.distributed.checkpoint import DefaultSavePlanner
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import CommDebugMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils.data import DataLoader
+
+from mmmotionmae.apis.cost import cluster, collectives, schedule
+from mmmotionmae.models.utils.transformer import build_blocks
+
+WORLD = 1024
+
+
+@pytest.fixture
+def as_rank():
+    """Be one of many processes; nothing is sent."""
+
+    def join(rank, world=WORLD):
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        dist.init_process_group(
+            'fake', rank=rank, world_size=world, store=FakeStore()
+        )
+
+    yield join
+    dist.destroy_process_group()
+
+
+# ------------------------------------------------------------------ samples
+
+
+@pytest.mark.parametrize('videos', [240_436, 1000])
+def test_every_sample_once_an_epoch(as_rank, videos):
+    """Of all processes together; those that fill up are drawn twice."""
+    as_rank(WORLD - 1)
+    assert get_dist_info() == (WORLD - 1, WORLD)
+    sampler = DATA_SAMPLERS.build(
+        dict(type='SeededSampler', dataset=range(videos), seed=3)
+    )
+    assert (sampler.rank, sampler.world_size) == (WORLD - 1, WORLD)
+    sampler.set_epoch(2)
+    last = list(sampler)
+    share = ceil(videos / WORLD)
+    times = np.zeros(videos, dtype=int)
+    order = np.empty((share, WORLD), dtype=int)
+    for rank in range(WORLD):
+        sampler.rank = rank
+        drawn = list(sampler)
+        order[:, rank] = [sample.index for sample in drawn]
+        np.add.at(times, order[:, rank], 1)
+    assert drawn == last  # as that process draws them itself
+    # The first of the round come twice: those that make the shares equal.
+    assert times.min() == 1
+    assert times.sum() == share * WORLD
+    flat = order.flatten()
+    assert sorted(flat[:videos]) == list(range(videos))
+    assert (flat[videos:] == flat[: len(flat) - videos]).all()
+    # Seeds are of the sample, not of the process.
+    assert len({sample.seed for sample in drawn}) == share
+
+
+def test_length_of_an_epoch(as_rank):
+    """Steps as the plan says them, from the loader of a process."""
+    as_rank(7)
+    cfg = read(
+        BY_STEM[
+            'motionmae_vit-giant-p14_64xb128-16x4x1-amp-1200e_kinetics400-rgb'
+        ]
+    )
+    videos = schedule.videos_of('kinetics400')
+    split = cluster.split_batch(8192, 4, WORLD, most=32)
+    assert (split.videos, split.accumulated, split.clips) == (2, 1, 8192)
+    sampler = DATA_SAMPLERS.build(
+        dict(type='SeededSampler', dataset=range(videos))
+    )
+    loader = DataLoader(
+        range(videos), split.videos, sampler=sampler, drop_last=True
+    )
+    batch = schedule.Batch(WORLD, split.videos, 4, 1, split.clips, None, None)
+    length = schedule.length_of(cfg, batch, videos)
+    assert length.steps_per_epoch == len(loader) == videos // 2048
+    # As many as on 64 GPUs.
+    batch = schedule.Batch(64, 32, 4, 1, 8192, None, None)
+    assert schedule.length_of(cfg, batch, videos).steps == length.steps
+
+
+# ----------------------------------------------------------------- sharding
+
+
+class Net(nn.Module):
+    def __init__(self, width=48, depth=3):
+        super().__init__()
+        self.embedding = nn.Linear(20, width)
+        self.blocks = build_blocks(depth, width, 4)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+
+    def forward(self, x):
+        x = self.embedding(x) + self.token
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def spread(model, mesh):
+    """As FSDP2Strategy does it: block by block, then the rest."""
+    for blocks in cluster.block_lists(model):
+        for block in blocks:
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def mesh_of(shape):
+    names = ('replicate', 'shard')[-len(shape) :]
+    return init_device_mesh('cpu', shape, mesh_dim_names=names)
+
+
+@pytest.mark.parametrize('shape', [(WORLD,), (128, 8)])
+def test_parts_of_a_model(as_rank, shape):
+    """Bytes of the first process, which has most, and of the last."""
+    as_rank(0)
+    with torch.device('meta'):
+        plain, model = Net(), Net()
+    parameters = cluster.trained_parameters(plain)
+    spread(model, mesh_of(shape))
+    shards = [p for p in model.parameters() if isinstance(p, DTensor)]
+    assert len(shards) == len(parameters.shapes)
+    kept = sum(p.to_local().numel() for p in shards)
+    assert kept == collectives.shard_values(parameters.shapes, shape[-1])
+    assert sum(p.numel() for p in shards) == parameters.total
+    # At 1024 a row of a matrix is the least part there is.
+    rows = sum(
+        ceil(p.shape[0] / shape[-1]) * prod(p.shape[1:]) for p in shards
+    )
+    assert kept == rows
+
+
+def test_memory_of_vit_giant(as_rank):
+    """What `fully_shard` leaves on a process is what the plan says."""
+    as_rank(0)
+    cfg = read(
+        BY_STEM[
+            'motionmae_vit-giant-p14_64xb128-16x4x1-amp-1200e_kinetics400-rgb'
+        ]
+    )
+    network = cluster.read_network(cfg)
+    parameters = cluster.trained_parameters(network.model)
+    weights, gradients, states = collectives.sharded_bytes(
+        parameters, WORLD, width=4, states=2
+    )
+    model = spread(copy.deepcopy(network.model), mesh_of((WORLD,)))
+    kept = 4 * sum(
+        p.to_local().numel()
+        for p in model.parameters()
+        if isinstance(p, DTensor)
+    )
+    assert states == 2 * gradients_of(gradients, parameters) == 2 * kept
+    block = 12 * 1408**2 + 2 * 1408 * (6144 - 4 * 1408)
+    block += 8 * 1408 + 6144
+    assert parameters.block == block
+    decoder = 4 * (12 * 512**2 + 12 * 512)
+    moment = 4 * (parameters.total - 40 * block - decoder + 2 * block)
+    assert weights == kept + moment
+    # Rows of 1408 on 1024 processes: two of them, where 1.4 would do.
+    even = 4 * parameters.total / WORLD
+    assert 1.3 < kept / even < 1.5
+    eight = 4 * collectives.shard_values(parameters.shapes, 8)
+    assert eight == pytest.approx(4 * parameters.total / 8, rel=1e-4)
+
+
+def gradients_of(gradients, parameters):
+    """Without what is there for a moment: a block's, as it is computed."""
+    return gradients - 8 * parameters.block
+
+
+def test_what_is_sent(as_rank):
+    """Collectives that PyTorch calls in a step, and how often."""
+    as_rank(0, 8)
+    model = spread(Net(), mesh_of((8,)))
+    with CommDebugMode() as counter:
+        model(torch.rand(2, 5, 20)).sum().backward()
+    calls = {str(key): n for key, n in counter.get_comm_counts().items()}
+    groups = 3 + 1  # blocks, and the rest
+    assert sum(n for key, n in calls.items() if 'gather' in key) in (
+        2 * groups,
+        2 * groups - 1,  # the rest is kept from the forward pass
+    )
+    assert sum(n for key, n in calls.items() if 'scatter' in key) == groups
+
+
+# -------------------------------------------------------------- checkpoints
+
+
+def test_plan_of_a_sharded_checkpoint(as_rank):
+    """Each value is written by one process, and none is left out."""
+    world, plans = 16, []
+    for rank in range(world):
+        as_rank(rank, world)
+        model = spread(Net(), mesh_of((world,)))
+        planner = DefaultSavePlanner()
+        planner.set_up_planner(model.state_dict(), is_coordinator=rank == 0)
+        plans.append(planner.create_local_plan())
+        if rank == 0:
+            coordinator = planner
+    plans, metadata = coordinator.create_global_plan(plans)
+    written = {}
+    for plan in plans:
+        for item in plan.items:
+            chunk = item.tensor_data.chunk
+            rows = written.setdefault(item.index.fqn, [])
+            rows.append((chunk.offsets[0], chunk.sizes))
+    for name, parameter in Net().state_dict().items():
+        chunks = sorted(written[name])
+        assert sum(sizes.numel() for _, sizes in chunks) == parameter.numel()
+        end = 0
+        for start, sizes in chunks:
+            assert start == end
+            end += sizes[0]
+        stored = metadata.state_dict_metadata[name]
+        assert stored.size == parameter.shape
+
+
+# -------------------------------------------------------------- eight ranks
+
+RANKS, VIDEOS, BATCH = 8, 37, 2
+
+
+def tiny_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 3))
+
+
+def clips():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(VIDEOS, 6, generator=generator)
+
+
+def train(model, sampler, batch, epochs=2):
+    """SGD with momentum on the mean of squares, and what was drawn."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    data, drawn = clips(), []
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        indices = [sample.index for sample in sampler]
+        drawn.append(indices)
+        for part in DataLoader(indices, batch, drop_last=True):
+            optimizer.zero_grad()
+            model(data[part]).square().mean().backward()
+            optimizer.step()
+    return drawn
+
+
+def run_rank(rank, folder):
+    dist.init_process_group(
+        'gloo',
+        rank=rank,
+        world_size=RANKS,
+        store=dist.FileStore(f'{folder}/store', RANKS),
+    )
+    torch.set_num_threads(1)
+    model = nn.parallel.DistributedDataParallel(tiny_model())
+    sampler = DATA_SAMPLERS.build(
+        dict(type='SeededSampler', dataset=range(VIDEOS), seed=5)
+    )
+    drawn = train(model, sampler, BATCH)
+    torch.save(model.module.state_dict(), f'{folder}/{rank}.pth')
+    with open(f'{folder}/{rank}.json', 'w') as file:
+        json.dump(drawn, file)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_eight_processes(tmp_path):
+    """Coverage of an epoch, and the weights of one process."""
+    mp.spawn(run_rank, (str(tmp_path),), nprocs=RANKS)
+    weights = [torch.load(tmp_path / f'{rank}.pth') for rank in range(RANKS)]
+    drawn = [
+        json.loads((tmp_path / f'{rank}.json').read_text())
+        for rank in range(RANKS)
+    ]
+    for epoch in range(2):
+        seen = [index for rank in drawn for index in rank[epoch]]
+        assert set(seen) == set(range(VIDEOS))
+        assert len(seen) == ceil(VIDEOS / RANKS) * RANKS
+    for other in weights[1:]:
+        for name, value in weights[0].items():
+            assert torch.equal(value, other[name])
+    # One process, batches of what all had together.
+    model = tiny_model()
+
+    class All:
+        """All indices of an epoch: first batch of each rank, then second."""
+
+        def set_epoch(self, epoch):
+            batches = len(drawn[0][epoch]) // BATCH
+            self.indices = [
+                index
+                for i in range(batches)
+                for rank in drawn
+                for index in rank[epoch][BATCH * i : BATCH * (i + 1)]
+            ]
+
+        def __iter__(self):
+            return iter([Index(index) for index in self.indices])
+
+    class Index:
+        def __init__(self, index):
+            self.index = index
+
+    train(model, All(), BATCH * RANKS)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, weights[0][name], atol=1e-6, rtol=0)
