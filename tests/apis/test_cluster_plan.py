@@ -14,6 +14,7 @@ from mmengine.runner import Runner, save_checkpoint
 
 from mmmotionmae.apis import UsageError, cost
 from mmmotionmae.apis.cost import Machine, cluster, collectives
+from mmmotionmae.apis.cost.machine import VIDEO_BYTES, split_batch
 
 KINETICS = '-amp-1600e_kinetics400-rgb'
 BASE = f'motionmae_vit-base-p16_32xb64-16x4x1{KINETICS}'
@@ -108,7 +109,7 @@ def test_what_is_sent_for_a_step():
 def test_largest_world(stem):
     batch = planned(read(BY_STEM[stem]), gpus=8)['batch']
     assert batch['largest'] == LARGEST[stem]
-    most = cluster.split_batch(batch['recipe'], 4, LARGEST[stem], 64)
+    most = split_batch(batch['recipe'], 4, LARGEST[stem], 64)
     assert (most.videos, most.accumulated) == (1, 1)
     assert most.clips == batch['recipe']
 
@@ -116,7 +117,7 @@ def test_largest_world(stem):
 @pytest.mark.parametrize('gpus', [1, 3, 8, 32, 96, 512, 700])
 @pytest.mark.parametrize('most', [1, 6, 16])
 def test_batch_is_divided(gpus, most):
-    split = cluster.split_batch(2048, 4, gpus, most)
+    split = split_batch(2048, 4, gpus, most)
     assert split.videos <= most
     ways = [
         (accumulated, videos)
@@ -211,6 +212,27 @@ def test_gathering_in_half_precision():
     assert more[0] - more[1] > 2 * values
 
 
+def test_memory_of_a_config_that_spreads_weights():
+    """`describe` counts them as the config trains."""
+    cfg = read(BY_STEM[BASE])
+    cfg.train_dataloader.batch_size = 8  # 2048 clips on 64 GPUs
+    found = planned(cfg, gpus=64)['memory']
+    ways = dict(
+        ddp=None,
+        fsdp2=dict(type='FSDP2Strategy'),
+        hsdp=dict(type='FSDP2Strategy', shard_size='node'),
+    )
+    totals = []
+    for way, strategy in ways.items():
+        cfg.strategy = strategy
+        used = cost.describe(cfg, 64)['memory']
+        assert used['way'] == way
+        assert used['total'] == found[way]['total']
+        totals.append(used['total'])
+    assert totals[1] < totals[2] < totals[0]
+    assert 'mixed precision, HSDP' in cost.text(cost.describe(cfg, 64))
+
+
 def test_speeds_that_are_not_known():
     found = planned(read(BY_STEM[BASE]), gpus=16)
     assert found['step'] is None
@@ -285,4 +307,4 @@ def test_formulas_are_in_the_docs():
         assert f'{gpus} for ViT-{letter}' in page
     assert f'{cluster.DECODING * 1e3:g} ms' in page
     assert f'{cluster.CROPPING * 1e3:g} ms' in page
-    assert f'default {cluster.VIDEO_BYTES / 1e6:g}' in page
+    assert f'default {VIDEO_BYTES / 1e6:g}' in page

@@ -16,13 +16,14 @@ from mmengine.dist import get_dist_info
 from torch import nn
 from torch.distributed.checkpoint import DefaultSavePlanner
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils.data import DataLoader
 
-from mmmotionmae.apis.cost import cluster, collectives, schedule
+from mmmotionmae.apis.cost import collectives, machine, schedule
+from mmmotionmae.apis.cost.network import read_network
 from mmmotionmae.models.utils.transformer import build_blocks
 
 WORLD = 1024
@@ -85,7 +86,7 @@ def test_length_of_an_epoch(as_rank):
         ]
     )
     videos = schedule.videos_of('kinetics400')
-    split = cluster.split_batch(8192, 4, WORLD, most=32)
+    split = machine.split_batch(8192, 4, WORLD, most=32)
     assert (split.videos, split.accumulated, split.clips) == (2, 1, 8192)
     sampler = DATA_SAMPLERS.build(
         dict(type='SeededSampler', dataset=range(videos))
@@ -120,15 +121,14 @@ class Net(nn.Module):
 
 def spread(model, mesh):
     """As FSDP2Strategy does it: block by block, then the rest."""
-    for blocks in cluster.block_lists(model):
-        for block in blocks:
-            fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    parts = [b for blocks in collectives.block_lists(model) for b in blocks]
+    for module in (*parts, model):
+        fully_shard(module, mesh=mesh, reshard_after_forward=True)
     return model
 
 
-def mesh_of(shape):
-    names = ('replicate', 'shard')[-len(shape) :]
+def mesh_of(shape, tag=''):
+    names = [f'{name}{tag}' for name in ('replicate', 'shard')[-len(shape) :]]
     return init_device_mesh('cpu', shape, mesh_dim_names=names)
 
 
@@ -138,7 +138,7 @@ def test_parts_of_a_model(as_rank, shape):
     as_rank(0)
     with torch.device('meta'):
         plain, model = Net(), Net()
-    parameters = cluster.trained_parameters(plain)
+    parameters = collectives.trained_parameters(plain)
     spread(model, mesh_of(shape))
     shards = [p for p in model.parameters() if isinstance(p, DTensor)]
     assert len(shards) == len(parameters.shapes)
@@ -160,8 +160,8 @@ def test_memory_of_vit_giant(as_rank):
             'motionmae_vit-giant-p14_64xb128-16x4x1-amp-1200e_kinetics400-rgb'
         ]
     )
-    network = cluster.read_network(cfg)
-    parameters = cluster.trained_parameters(network.model)
+    network = read_network(cfg)
+    parameters = collectives.trained_parameters(network.model)
     weights, gradients, states = collectives.sharded_bytes(
         parameters, WORLD, width=4, states=2
     )
@@ -198,11 +198,41 @@ def test_what_is_sent(as_rank):
         model(torch.rand(2, 5, 20)).sum().backward()
     calls = {str(key): n for key, n in counter.get_comm_counts().items()}
     groups = 3 + 1  # blocks, and the rest
-    assert sum(n for key, n in calls.items() if 'gather' in key) in (
-        2 * groups,
-        2 * groups - 1,  # the rest is kept from the forward pass
-    )
-    assert sum(n for key, n in calls.items() if 'scatter' in key) == groups
+    assert calls == {
+        'c10d._allgather_base_': 2 * groups,
+        'c10d._reduce_scatter_base_': groups,
+    }
+
+
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+def test_copies_of_mixed_precision(as_rank, dtype):
+    """Autocast keeps those of all weights, FSDP2's own are given up."""
+    as_rank(0, 8)
+    width = 48
+    model = Net(width)
+    policy = MixedPrecisionPolicy(param_dtype=dtype)
+    mesh = mesh_of((8,))
+    for block in model.blocks:
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    weights = {(3 * width, width), (width, width)}
+    weights |= {(4 * width, width), (width, 4 * width)}
+    weights |= {shape[::-1] for shape in weights}
+    kept = {}
+
+    def keep(tensor):
+        if tuple(tensor.shape) in weights:
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage
+        return tensor
+
+    with (
+        torch.autocast('cpu', torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        model(torch.rand(2, 5, 20))
+    assert kept
+    live = sum(storage.nbytes() for storage in kept.values())
+    assert live == (0 if dtype else 2 * 3 * 12 * width**2)
 
 
 # -------------------------------------------------------------- checkpoints
@@ -213,7 +243,8 @@ def test_plan_of_a_sharded_checkpoint(as_rank):
     world, plans = 16, []
     for rank in range(world):
         as_rank(rank, world)
-        model = spread(Net(), mesh_of((world,)))
+        # PyTorch takes equal meshes, of another process here, for the same.
+        model = spread(Net(), mesh_of((world,), rank))
         planner = DefaultSavePlanner()
         planner.set_up_planner(model.state_dict(), is_coordinator=rank == 0)
         plans.append(planner.create_local_plan())

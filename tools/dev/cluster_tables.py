@@ -9,6 +9,7 @@ says that it changes nothing.
 import argparse
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -30,20 +31,20 @@ CONFIGS = {
     'ViT-g': 'vit-giant-p14_64xb128-16x4x1-amp-1200e',
 }
 GPUS = (8, 64, 256, 1024)
-ASSUMED = dict(
-    memory=80e9, flops=400e12, outside=400e9, inside=450e9, storage=10e9
+ASSUMED = Machine(
+    1, memory=80e9, flops=400e12, outside=400e9, inside=450e9, storage=10e9
 )
 
 
 def table() -> str:
     """The table, in Markdown."""
-    lines = [('', *(head.strip() for head in HEADS))]
+    lines = [('', *HEADS)]
     for name, config in CONFIGS.items():
         path = f'configs/motionmae/motionmae_{config}_kinetics400-rgb.py'
         cfg = Config.fromfile(ROOT / path)
         network, found = read_network(cfg), describe(cfg)
         for gpus in GPUS:
-            machine = Machine(gpus, **ASSUMED)
+            machine = replace(ASSUMED, gpus=gpus)
             planned = plan(cfg, machine, found, network=network)
             lines.append((name, *cluster_row(planned)))
     head, *body = (f'| {" | ".join(line)} |\n' for line in lines)

@@ -1,11 +1,10 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""What a training needs of a cluster: batch, memory, data, network, disks.
+"""Needs of a training on a cluster: batch, memory, data, network, disks.
 
 Each formula is in docs/clusters.md, under "Planning a cluster".
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import ceil
 from typing import Any
 
@@ -15,14 +14,14 @@ from torch import nn
 
 from ...utils.errors import UsageError
 from .collectives import (
-    Links,
-    Parameters,
     Traffic,
     ddp_traffic,
     fsdp_traffic,
     hsdp_traffic,
     sharded_bytes,
+    trained_parameters,
 )
+from .machine import Machine, Split, split_batch
 from .memory import Memory, memory_of
 from .network import Network, read_network
 from .schedule import (
@@ -38,122 +37,7 @@ from .schedule import (
 # each clip of it. From 29.8 and 76.5 clips/s a core with 1 and 4 clips of a
 # video (docs/benchmarks, data and model together): 340x256, 10 s, 424 kB.
 DECODING, CROPPING = 0.0273, 0.00622
-VIDEO_BYTES = 424e3
 HIDDEN = dict(ddp=2 / 3, fsdp2=1.0, hsdp=1.0)  # of the computation
-
-
-@dataclass(frozen=True)
-class Machine:
-    """GPUs and what connects them, as a person knows it; None: unknown.
-
-    Attributes:
-        gpus: In all.
-        per_node: GPUs of a node.
-        memory: Of a GPU, in bytes.
-        flops: FLOPs that a GPU reaches in a second.
-        clips_per_second: That a GPU trains on; before ``flops``.
-        outside: Bytes a second of a node to the others.
-        inside: Bytes a second of a GPU to the others of its node.
-        clips_per_core: Of the loader, in a second.
-        video_bytes: Of a file.
-        storage: Bytes a second that a node reads and writes.
-    """
-
-    gpus: int
-    per_node: int = 8
-    memory: float | None = None
-    flops: float | None = None
-    clips_per_second: float | None = None
-    outside: float | None = None
-    inside: float | None = None
-    clips_per_core: float | None = None
-    video_bytes: float = VIDEO_BYTES
-    storage: float | None = None
-
-    @property
-    def nodes(self) -> int:
-        """Nodes that are needed."""
-        return ceil(self.gpus / self.per_node)
-
-    @property
-    def gpus_of_node(self) -> int:
-        """GPUs of the fullest node."""
-        return min(self.gpus, self.per_node)
-
-    @property
-    def links(self) -> Links:
-        """What connects them."""
-        return Links(self.inside, self.outside, self.per_node)
-
-
-@dataclass(frozen=True)
-class Split:
-    """How a batch is divided among GPUs.
-
-    Attributes:
-        videos: On a GPU at a time.
-        repeats: Clips of each.
-        accumulated: Batches of a step.
-        clips: Of a step, on all GPUs.
-        recipe: Clips that the recipe has.
-        largest: GPUs at most, with a video each.
-    """
-
-    videos: int
-    repeats: int
-    accumulated: int
-    clips: int
-    recipe: int
-    largest: int
-
-
-def split_batch(recipe: int, repeats: int, gpus: int, most: int) -> Split:
-    """Divide a batch among GPUs so that it stays as it is.
-
-    As few batches are accumulated as there can be. Where the batch cannot be
-    divided, each GPU gets as many videos as would make a smaller one, or one.
-
-    Args:
-        recipe: Clips of a step.
-        repeats: Clips of each video.
-        gpus: To divide it among.
-        most: Videos that a GPU takes at a time.
-    """
-    share = max(1, recipe // (repeats * gpus))
-    accumulated = next(
-        n for n in range(1, share + 1) if share % n == 0 and share // n <= most
-    )
-    return Split(
-        share // accumulated,
-        repeats,
-        accumulated,
-        share * repeats * gpus,
-        recipe,
-        recipe // repeats,
-    )
-
-
-def trained_parameters(model: nn.Module) -> Parameters:
-    """Parameters as FSDP2 gathers them: blocks, and what is in none."""
-    blocks = [block for blocks in block_lists(model) for block in blocks]
-    sizes = [_count(block) for block in blocks]
-    return Parameters(
-        tuple(tuple(p.shape) for p in model.parameters()),
-        sum(p.numel() for p in model.parameters() if p.requires_grad),
-        max(sizes, default=0),
-        _count(model) - sum(sizes),
-    )
-
-
-def block_lists(model: nn.Module) -> Iterator[Any]:
-    """Lists of blocks that are gathered one at a time, by their name."""
-    for name, module in model.named_modules():
-        if name.split('.')[-1] == 'blocks' and hasattr(module, '__iter__'):
-            yield module
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def checkpoint_bytes(model: nn.Module, states: int) -> int:
@@ -204,7 +88,7 @@ def plan(
     parameters = trained_parameters(network.model)
 
     def memory(videos: int) -> dict[str, Memory]:
-        return _memory(cfg, network, parameters, machine, videos * own.repeats)
+        return memories_of(cfg, network, machine, videos * own.repeats)
 
     most = own.videos
     if machine.memory:
@@ -252,15 +136,30 @@ def _gathered_width(cfg: Config) -> int:
     return 2 if dtype in ('bfloat16', 'float16') else 4
 
 
-def _memory(
-    cfg: Config,
-    network: Network,
-    parameters: Parameters,
-    machine: Machine,
-    clips: int,
+def way_of(cfg: Config) -> str:
+    """Name of the way in which a config trains: a key of :data:`HIDDEN`."""
+    strategy = cfg.get('strategy') or {}
+    if strategy.get('type') != 'FSDP2Strategy':
+        return 'ddp'
+    return 'hsdp' if strategy.get('shard_size') else 'fsdp2'
+
+
+def memories_of(
+    cfg: Config, network: Network, machine: Machine, clips: int
 ) -> dict[str, Memory]:
-    """Of a GPU, in each way to train."""
+    """Estimate the memory of a GPU in each way to train.
+
+    Args:
+        cfg: The config.
+        network: Its network.
+        machine: The cluster.
+        clips: On a GPU at a time.
+
+    Returns:
+        For each key of :data:`HIDDEN`.
+    """
     half, states = is_half(cfg), states_of(cfg)
+    parameters = trained_parameters(network.model)
     width = _gathered_width(cfg)
     ddp = memory_of(network, clips, half, states, machine.gpus > 1)
     # Autocast keeps its copies of the weights until the backward pass.
@@ -275,6 +174,27 @@ def _memory(
         fsdp2=sharded(machine.gpus),
         hsdp=sharded(machine.gpus_of_node),
     )
+
+
+def used_memory(
+    cfg: Config, network: Network, gpus: int, clips: int
+) -> dict[str, Any]:
+    """Estimate the memory of a GPU, in the way in which the config trains.
+
+    Args:
+        cfg: The config.
+        network: Its network.
+        gpus: In all.
+        clips: On a GPU at a time.
+
+    Returns:
+        What :class:`Memory` has, ``total``, ``half`` (mixed precision) and
+        ``way``, ``'ddp'``, ``'fsdp2'`` or ``'hsdp'``.
+    """
+    way, size = way_of(cfg), (cfg.get('strategy') or {}).get('shard_size')
+    machine = Machine(gpus, size if isinstance(size, int) else 8)
+    memory = memories_of(cfg, network, machine, clips)[way]
+    return dict(vars(memory), total=memory.total, half=is_half(cfg), way=way)
 
 
 def _least(memory: dict[str, Memory]) -> int:
@@ -315,7 +235,7 @@ def _data(
     split: Split,
     step: float | None,
 ) -> dict[str, Any]:
-    """What a node reads, decodes and keeps in shared memory."""
+    """Clips, cores, reading and shared memory of a node."""
     loader = cfg.train_dataloader
     workers = loader.get('num_workers', 0)
     assert network.size is not None and network.tokens is not None
@@ -366,7 +286,7 @@ def _checkpoint(
 def _notes(
     split: Split, machine: Machine, memory: dict[str, Memory]
 ) -> list[str]:
-    """What does not fit, a line each."""
+    """Lines about what does not fit."""
     notes, gpus = [], machine.gpus
     if gpus > split.largest:
         notes.append(

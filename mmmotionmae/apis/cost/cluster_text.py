@@ -13,8 +13,8 @@ HEADS = (
     'HSDP',
     'computing, s a step',
     'sending, s: DDP',
-    'FSDP2 ',  # a name of its own, as it is read
-    'HSDP ',
+    'FSDP2',
+    'HSDP',
     'hours',
     'cores a node',
     'read, MB/s a node',
@@ -126,12 +126,24 @@ def cluster_row(found: dict[str, Any]) -> list[str]:
         *(f'{memory[key]["total"] / 1e9:.1f}' for key in NAMES),
         _cell(found['step']),
         *(_cell(found['traffic'][key]['seconds']) for key in NAMES),
-        _cell(min(filter(None, found['hours'].values()), default=None)),
+        _cell(_quickest(found)),
         _cell(data['cores']),
         _cell(data['read'] and data['read'] / 1e6),
         f'{data["shm"] / 1e9:.1f}',
         f'{found["checkpoint"]["bytes"] / 1e9:.1f}',
     ]
+
+
+def _quickest(found: dict[str, Any]) -> float | None:
+    """Fewest hours of the ways that fit a GPU."""
+    size = found['machine']['memory']
+    hours = [
+        value
+        for key, value in found['hours'].items()
+        if value is not None
+        and (size is None or found['memory'][key]['total'] <= size)
+    ]
+    return min(hours, default=None)
 
 
 def _cell(value: float | None) -> str:

@@ -8,9 +8,12 @@ FSDP2 cuts a parameter along its first dimension d into n parts of ceil(d / n),
 the last ones padded, so that it gathers more than the parameter's bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
+from typing import Any
+
+from torch import nn
 
 SINGLE = 4  # bytes of a float32
 
@@ -80,7 +83,7 @@ class Links:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What is sent for one step of the optimiser.
+    """Bytes sent for one step of the optimiser, and the time they take.
 
     Attributes:
         sent: Bytes that each GPU sends.
@@ -180,3 +183,26 @@ def sharded_bytes(
     moment = width * (parameters.root + 2 * parameters.block)
     gradient = (width + SINGLE) * parameters.block
     return shard + moment, trained + gradient, trained * states
+
+
+def trained_parameters(model: nn.Module) -> Parameters:
+    """Parameters as FSDP2 gathers them: blocks, and what is in none."""
+    blocks = [block for blocks in block_lists(model) for block in blocks]
+    sizes = [_count(block) for block in blocks]
+    return Parameters(
+        tuple(tuple(p.shape) for p in model.parameters()),
+        sum(p.numel() for p in model.parameters() if p.requires_grad),
+        max(sizes, default=0),
+        _count(model) - sum(sizes),
+    )
+
+
+def block_lists(model: nn.Module) -> Iterator[Any]:
+    """Lists of blocks that are gathered one at a time, by their name."""
+    for name, module in model.named_modules():
+        if name.split('.')[-1] == 'blocks' and hasattr(module, '__iter__'):
+            yield module
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
