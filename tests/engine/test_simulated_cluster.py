@@ -2,17 +2,20 @@
 """A thousand processes, played by one; and eight real ones."""
 
 import copy
-import json
 from math import ceil, prod
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from conftest import TINY_MODEL, as_batch, tube_mask
 from helpers.config_files import BY_STEM, read
-from mmaction.registry import DATA_SAMPLERS
+from helpers.processes import HUNG
+from mmaction.registry import DATA_SAMPLERS, MODELS
 from mmengine.dist import get_dist_info
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.distributed.checkpoint import DefaultSavePlanner
 from torch.distributed.device_mesh import init_device_mesh
@@ -270,92 +273,90 @@ def test_plan_of_a_sharded_checkpoint(as_rank):
 
 # -------------------------------------------------------------- eight ranks
 
-RANKS, VIDEOS, BATCH = 8, 37, 2
+RANKS, VIDEOS, BATCH, EPOCHS = 8, 37, 2, 2
 
 
-def tiny_model():
+def clips_of(indices):
+    """Clips and masks of these videos, as a loader hands them over."""
+    frames, masks = [], []
+    for index in indices:
+        draw = torch.Generator().manual_seed(index)
+        frames.append(
+            torch.randint(256, (3, 8, 32, 32), generator=draw).to(torch.uint8)
+        )
+        masks.append(tube_mask(1, generator=draw))
+    return as_batch(torch.stack(frames), torch.cat(masks))
+
+
+def model_and_optimiser():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 3))
-
-
-def clips():
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(VIDEOS, 6, generator=generator)
-
-
-def train(model, sampler, batch, epochs=2):
-    """SGD with momentum on the mean of squares, and what was drawn."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    data, drawn = clips(), []
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        indices = [sample.index for sample in sampler]
-        drawn.append(indices)
-        for part in DataLoader(indices, batch, drop_last=True):
-            optimizer.zero_grad()
-            model(data[part]).square().mean().backward()
-            optimizer.step()
-    return drawn
+    model = MODELS.build(copy.deepcopy(TINY_MODEL))
+    model.init_weights()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    return model, OptimWrapper(optimizer)
 
 
 def run_rank(rank, folder):
-    dist.init_process_group(
-        'gloo',
-        rank=rank,
-        world_size=RANKS,
-        store=dist.FileStore(f'{folder}/store', RANKS),
-    )
+    """A process of eight, on MMEngine's DDP."""
     torch.set_num_threads(1)
-    model = nn.parallel.DistributedDataParallel(tiny_model())
+    store = dist.FileStore(f'{folder}/store', RANKS)
+    dist.init_process_group('gloo', rank=rank, world_size=RANKS, store=store)
+    plain, wrapper = model_and_optimiser()
+    model = MMDistributedDataParallel(plain)
     sampler = DATA_SAMPLERS.build(
         dict(type='SeededSampler', dataset=range(VIDEOS), seed=5)
     )
-    drawn = train(model, sampler, BATCH)
-    torch.save(model.module.state_dict(), f'{folder}/{rank}.pth')
-    with open(f'{folder}/{rank}.json', 'w') as file:
-        json.dump(drawn, file)
+    drawn = []
+    for epoch in range(EPOCHS):
+        sampler.set_epoch(epoch)
+        drawn.append([sample.index for sample in sampler])
+        for part in batched(drawn[-1], BATCH):
+            model.train_step(clips_of(part), wrapper)
+    torch.save([drawn, plain.state_dict()], f'{folder}/{rank}.pth')
     dist.barrier()
     dist.destroy_process_group()
 
 
+def batched(indices, size):
+    """Whole batches, as a loader with `drop_last` makes them."""
+    whole = len(indices) // size * size
+    return [indices[i : i + size] for i in range(0, whole, size)]
+
+
 @pytest.mark.slow
 def test_eight_processes(tmp_path):
-    """Coverage of an epoch, and the weights of one process."""
-    mp.spawn(run_rank, (str(tmp_path),), nprocs=RANKS)
-    weights = [torch.load(tmp_path / f'{rank}.pth') for rank in range(RANKS)]
-    drawn = [
-        json.loads((tmp_path / f'{rank}.json').read_text())
+    """Every video in an epoch, and the weights of one process."""
+    context = get_context('fork')
+    workers = [
+        context.Process(target=run_rank, args=(rank, tmp_path), daemon=True)
         for rank in range(RANKS)
     ]
-    for epoch in range(2):
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(HUNG)
+        assert worker.exitcode == 0
+    drawn, weights = zip(
+        *(torch.load(tmp_path / f'{rank}.pth') for rank in range(RANKS)),
+        strict=True,
+    )
+    for epoch in range(EPOCHS):
         seen = [index for rank in drawn for index in rank[epoch]]
         assert set(seen) == set(range(VIDEOS))
         assert len(seen) == ceil(VIDEOS / RANKS) * RANKS
-    for other in weights[1:]:
-        for name, value in weights[0].items():
-            assert torch.equal(value, other[name])
-    # One process, batches of what all had together.
-    model = tiny_model()
-
-    class All:
-        """All indices of an epoch: first batch of each rank, then second."""
-
-        def set_epoch(self, epoch):
-            batches = len(drawn[0][epoch]) // BATCH
-            self.indices = [
-                index
-                for i in range(batches)
-                for rank in drawn
-                for index in rank[epoch][BATCH * i : BATCH * (i + 1)]
-            ]
-
-        def __iter__(self):
-            return iter([Index(index) for index in self.indices])
-
-    class Index:
-        def __init__(self, index):
-            self.index = index
-
-    train(model, All(), BATCH * RANKS)
+    first, *others = weights
+    for other in others:
+        for name, value in first.items():
+            assert torch.equal(value, other[name]), name
+    # One process, with what all of them had in a step.
+    model, wrapper = model_and_optimiser()
+    before = copy.deepcopy(model.state_dict())
+    for epoch in range(EPOCHS):
+        steps = [batched(rank[epoch], BATCH) for rank in drawn]
+        for parts in zip(*steps, strict=True):
+            model.train_step(clips_of(sum(parts, [])), wrapper)
+    moved = 0
     for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, weights[0][name], atol=1e-6, rtol=0)
+        torch.testing.assert_close(value, first[name], atol=1e-6, rtol=0)
+        moved = max(moved, (value - before[name]).abs().max().item())
+    assert moved > 1e-3
