@@ -271,7 +271,7 @@ DEMO = 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes'
 def test_bytes_of_a_checkpoint(tmp_path):
     """Those of a file that is written."""
     cfg = read(BY_STEM[DEMO])
-    cfg.model.backbone.update(embed_dims=128)
+    cfg.model.backbone.update(embed_dims=128, num_heads=4)
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     for parameter in model.parameters():
