@@ -112,7 +112,7 @@ class Net(nn.Module):
     def __init__(self, width=48, depth=3):
         super().__init__()
         self.embedding = nn.Linear(20, width)
-        self.blocks = build_blocks(depth, width, 4)
+        self.blocks = build_blocks(depth, width, 4, 4.0)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
 
     def forward(self, x):

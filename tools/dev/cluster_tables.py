@@ -38,7 +38,7 @@ ASSUMED = Machine(
 
 def table() -> str:
     """The table, in Markdown."""
-    lines = [('', *HEADS)]
+    lines: list[tuple[str, ...]] = [('', *HEADS)]
     for name, config in CONFIGS.items():
         path = f'configs/motionmae/motionmae_{config}_kinetics400-rgb.py'
         cfg = Config.fromfile(ROOT / path)
