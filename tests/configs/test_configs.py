@@ -184,14 +184,18 @@ def test_demo_configs_find_what_the_demo_wrote(path):
 
 # Encoder: width, depth, heads, parameters. The README files of MMAction2's
 # videomae and videomaev2 give 22, 87 and 305 million for S, B and L with a
-# classifier; for ViT-H there is the closed form only. Decoder (VideoMAE's
-# modeling_pretrain.py and scripts): width, depth, heads.
+# classifier; for ViT-H there is the closed form only. VideoMAE V2 gives 1013
+# for ViT-g, that is with 710 classes. Decoder (VideoMAE's modeling_pretrain.py
+# and scripts, VideoMAE V2's for ViT-g): width, depth, heads.
 SIZES = {
     'small': ((384, 12, 6), 22.0e6, (192, 4, 3)),
     'base': ((768, 12, 12), 86.2e6, (384, 4, 6)),
     'large': ((1024, 24, 16), 303.9e6, (512, 12, 8)),
     'huge': ((1280, 32, 16), 630.8e6, (640, 12, 8)),
+    'giant': ((1408, 40, 16), 1013e6 - 710 * 1409, (512, 4, 8)),
 }
+PATCH = dict(giant=14)
+HIDDEN = dict(giant=6144)  # of the MLPs; else four times the width
 REAL = [p for p in TRAININGS if p.parent.name not in TINY]
 
 
@@ -204,6 +208,9 @@ def test_size_is_that_of_the_name(path):
         return part.embed_dims, part.depth, part.num_heads
 
     assert numbers(cfg.model.backbone) == encoder
+    patch = PATCH.get(size_of(path), 16)
+    assert cfg.model.backbone.patch_size == patch
+    assert f'-p{patch}' in path.stem
     if path in PRETRAININGS:
         assert numbers(cfg.model.neck) == decoder
     if path in CLASSIFICATIONS:
@@ -228,11 +235,16 @@ def test_number_of_parameters(size):
     count = one + (depth - 1) * (two - one)
     if size == 'small':
         assert count == count_parameters(backbone)
-    # Tubelets; weights of 3 + 1 + 4 + 4 squares, biases of 2 (query, value)
-    # + 1 + 4 + 1, two norms; the last norm.
-    block = 12 * width**2 + 8 * width + 2 * 2 * width
-    tubelet = 3 * 2 * 16 * 16
+    # Tubelets; weights of query, key, value, projection and MLP, biases of 2
+    # (query, value) + 1 + 1 and of the MLP, two norms; the last norm.
+    hidden = HIDDEN.get(size, 4 * width)
+    block = 4 * width**2 + 2 * width * hidden + 4 * width + hidden
+    block += 2 * 2 * width
+    tubelet = 3 * 2 * PATCH.get(size, 16) ** 2
     assert count == (tubelet + 1) * width + depth * block + 2 * width
+    if size == 'giant':
+        assert count == 1_011_610_752
+        assert round(count + 710 * (width + 1), -6) == 1_013_000_000
     assert count == pytest.approx(published, rel=0.01)
 
 
@@ -398,13 +410,13 @@ def test_finetuning_of_videomae_is_that_of_motionmae(path):
     assert set(differences(path, other)) == {CHECKPOINT}
 
 
-@pytest.mark.parametrize('size', ['small', 'base', 'large', 'huge'])
+@pytest.mark.parametrize('size', SIZES)
 def test_transfer_differs_in_the_first_weights(size):
     """On SSv2, from Kinetics-400 or from SSv2: one recipe."""
     paths = [
         path
         for path in FINETUNINGS
-        if re.match(f'vit-{size}-p16_motionmae-(k400|sthv2)-pre_', path.stem)
+        if re.match(rf'vit-{size}-p\d+_motionmae-(k400|sthv2)-pre_', path.stem)
         and path.parent.name == 'recognition'
         and Name.of(path.stem).data == 'sthv2'
     ]

@@ -8,6 +8,7 @@ from helpers.videomae_recipes import (
     FINETUNE_RECIPES,
     RECIPES,
     check_steps,
+    decay_of,
     groups_of,
     layer_of,
     one_of_each_size,
@@ -40,7 +41,8 @@ def test_groups_of_finetuning(path, tmp_path):
     scales = {}
     for name, parameter in model.named_parameters():
         group = wrapper.optimizer.param_groups[groups[name]]
-        assert group['weight_decay'] == weight_decay(name, parameter), name
+        decay = weight_decay(name, parameter, decay_of(path))
+        assert group['weight_decay'] == decay, name
         scale = rate ** (depth + 1 - layer_of(name, depth))
         assert group['lr'] == pytest.approx(base * scale, rel=1e-6), name
         scales[groups[name]] = scale
@@ -74,5 +76,8 @@ def test_optimiser():
         optimizer.pop('lr')
         second = 0.95 if path in PRETRAININGS else 0.999
         assert optimizer == dict(
-            type='AdamW', betas=(0.9, second), weight_decay=0.05, fused=True
+            type='AdamW',
+            betas=(0.9, second),
+            weight_decay=decay_of(path),
+            fused=True,
         ), path.stem

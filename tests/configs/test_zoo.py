@@ -104,8 +104,9 @@ def test_metadata(family, model):
     assert metadata['Epochs'] == epochs
     gpus = report['batch']['gpus']
     assert metadata['Training Resources'].split()[0] == str(gpus)
-    letter = re.search(r'vit-([sblh])', model['Name'])[1].upper()
-    assert metadata['Architecture'] == f'ViT-{letter}/16'
+    size, patch = re.search(r'vit-(\w)\w+-p(\d+)', model['Name']).groups()
+    letter = size if size == 'g' else size.upper()
+    assert metadata['Architecture'] == f'ViT-{letter}/{patch}'
     if family != 'detection':  # trained on more than it is tested on
         assert metadata['Training Data'] == model['Results'][0]['Dataset']
     params = report['parameters']['total']

@@ -192,5 +192,5 @@ def each(paths, name='path'):
 
 
 def size_of(path):
-    """'small', 'base', 'large' or 'huge'."""
-    return re.search('vit-([a-z]+)-p16', path.stem)[1]
+    """'small', 'base', 'large', 'huge' or 'giant'."""
+    return re.search(r'vit-([a-z]+)-p\d', path.stem)[1]

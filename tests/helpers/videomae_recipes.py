@@ -17,7 +17,7 @@ from mmaction.registry import MODELS, PARAM_SCHEDULERS
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import Runner
 
-from helpers.config_files import PRETRAININGS, TRAININGS, shrink
+from helpers.config_files import PRETRAININGS, TRAININGS, shrink, size_of
 from mmmotionmae.cli import train_options as launch
 
 CHECKOUT = os.environ.get('VIDEOMAE_CHECKOUT')
@@ -117,10 +117,16 @@ def groups_of(cfg, data):
     return model, wrapper, groups
 
 
-def weight_decay(name, parameter):
+def decay_of(path):
+    """VideoMAE's, or, of ViT-g on Kinetics-400, VideoMAE V2's."""
+    tenth = size_of(path) == 'giant' and path.stem.endswith('kinetics400-rgb')
+    return 0.1 if tenth and path not in PRETRAININGS else 0.05
+
+
+def weight_decay(name, parameter, decay=0.05):
     """VideoMAE's rule: `get_parameter_groups`, `no_weight_decay`."""
     plain = parameter.ndim == 1 or name.endswith(('bias', 'mask_token'))
-    return 0.0 if plain else 0.05
+    return 0.0 if plain else decay
 
 
 def layer_of(name, depth):
@@ -137,9 +143,8 @@ def layer_of(name, depth):
 def one_of_each_size(paths):
     found = {}
     for path in paths:
-        size = re.search('vit-([a-z]+)-p16', path.stem)[1]
-        found.setdefault(size, path)
-    assert set(found) == {'small', 'base', 'large', 'huge'}
+        found.setdefault(size_of(path), path)
+    assert set(found) == {'small', 'base', 'large', 'huge', 'giant'}
     return list(found.values())
 
 

@@ -1,4 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .cluster import plan
+from .cluster_text import cluster_text
+from .machine import Machine
 from .report import describe, text
 
-__all__ = ['describe', 'text']
+__all__ = ['Machine', 'cluster_text', 'describe', 'plan', 'text']

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ...datasets.wrappers import passes_per_epoch
+from .cluster import used_memory
 from .flops import cost_of, frame_cost, views_of
-from .memory import memory_of
 from .network import Network, read_network
 from .schedule import (
     PASSES_UNKNOWN,
@@ -19,9 +19,7 @@ from .schedule import (
     data_of,
     gpus_and_clips,
     hours,
-    is_half,
     length_of,
-    states_of,
     videos_of,
 )
 
@@ -135,17 +133,14 @@ def _add_training(
         )
     found['batch'] = dict(vars(batch), scaled_lr=batch.scaled_lr)
     if network.size is not None and network.kind != 'other':
-        options = (per_gpu, is_half(cfg), states_of(cfg), batch.gpus > 1)
-        memory = memory_of(network, *options)
-        found['memory'] = dict(
-            vars(memory), total=memory.total, half=is_half(cfg)
-        )
+        used = (batch.gpus, per_gpu)
+        found['memory'] = used_memory(cfg, network, *used)
         if not network.fused:
-            lean = memory_of(replace(network, fused=True), *options)
+            lean = used_memory(cfg, replace(network, fused=True), *used)
             found['notes'].append(
                 'Attention that is not fused keeps matrices of all pairs of '
                 'tokens: with model.backbone.type=FusedVisionTransformer it '
-                f'is {lean.total / 1e9:.1f} GB on each GPU.'
+                f'is {lean["total"] / 1e9:.1f} GB on each GPU.'
             )
     length = length_of(cfg, batch, videos or videos_of(data_of(cfg)))
     if length is None:
@@ -295,6 +290,8 @@ def _memory(memory: dict[str, Any]) -> list[tuple[str, str]]:
         for name in ('activations', 'weights', 'gradients', 'optimizer')
     )
     precision = 'mixed precision' if memory['half'] else 'float32'
+    if memory['way'] != 'ddp':
+        precision += f', {memory["way"].upper()}'
     return [
         (
             'memory',

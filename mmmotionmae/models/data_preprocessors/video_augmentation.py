@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..utils.precision import full_precision
 from . import rand_augment_operations as ops
 
 _MAX_MAGNITUDE = 10
@@ -141,7 +142,7 @@ class RandAugment:
         frames = clip.transpose(0, 1)
         # MMEngine calls data preprocessors inside mixed precision, in which
         # whole levels would be lost.
-        with torch.autocast(clip.device.type, enabled=False):
+        with full_precision(clip):
             for name, argument in self.draw():
                 operation = _OPERATIONS[name]
                 arguments = [] if argument is None else [argument]

@@ -1,8 +1,9 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from torch import Tensor, nn
+
+from ..utils.precision import full_precision
 
 _CRITERIA = {
     'L2': F.mse_loss,
@@ -67,7 +68,7 @@ class MaskedReconstructionLoss(nn.Module):
         Raises:
             ValueError: If what the criterion needs is not given.
         """
-        with torch.autocast(pred.device.type, enabled=False):
+        with full_precision(pred):
             if self.criterion == 'L2' and squared_error is not None:
                 loss = squared_error.sum() / pred.numel()
             elif target is None:

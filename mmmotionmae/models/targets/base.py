@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...utils.choices import STATISTICS
 from ...utils.errors import UsageError
+from ..utils.precision import full_precision
 from ..utils.reconstruction_error import explained_variance
 from ..utils.tubelet import TokenSplit
 from .drawing import UInt8Array, draw_frames
@@ -204,7 +205,7 @@ class ReconstructionTarget(nn.Module):
             The values and their statistics.
         """
         known = video if reference is None else reference
-        with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
+        with torch.no_grad(), full_precision(video):
             values = self.select(video, index)
             if self.norm in TUBELET_NORMS:
                 noise: Tensor | float | None = self.floor

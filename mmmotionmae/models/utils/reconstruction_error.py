@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .precision import full_precision
+
 
 class _SquaredError(torch.autograd.Function):
     @staticmethod
@@ -44,7 +46,7 @@ def squared_error(
     Returns:
         (B, M), float32.
     """
-    with torch.autocast(pred.device.type, enabled=False):
+    with full_precision(pred):
         return _SquaredError.apply(pred, target, overwrite)
 
 

@@ -34,3 +34,24 @@ def test_mistakes(capsys):
     ):
         assert tool.main([config]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_cluster(capsys, tmp_path):
+    config = str(
+        ROOT / 'configs/motionmae/motionmae_vit-base-p16_'
+        '32xb64-16x4x1-amp-1600e_kinetics400-rgb.py'
+    )
+    out = tmp_path / 'figures.json'
+    args = ['--gpu-memory', '80', '--network', '400', '--tflops', '400']
+    more = ['--gpus', '1024', '--gpus-per-node', '16', '--json', str(out)]
+    assert tool.main([config, *args, *more]) == 0
+    printed = capsys.readouterr().out
+    assert 'cluster    1024 GPUs, 16 a node, 64 nodes' in printed
+    text = ' '.join(printed.split())
+    assert '1024 GPUs are more than the recipe allows' in text
+    found = json.loads(out.read_text())['cluster']
+    assert found['machine']['outside'] == 400e9
+    assert found['machine']['flops'] == 400e12
+    assert found['batch']['largest'] == 512
+    assert tool.main([config, *args]) == 2
+    assert 'needs --gpus N' in capsys.readouterr().err
