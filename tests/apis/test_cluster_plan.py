@@ -300,7 +300,7 @@ def test_bytes_of_shared_memory(shapes_dir):
 
 
 def test_formulas_are_in_the_docs():
-    page = (ROOT / 'docs' / 'clusters.md').read_text()
+    page = (ROOT / 'docs/user_guides/clusters.md').read_text()
     for stem, gpus in LARGEST.items():
         size = stem.partition('vit-')[2][0]
         letter = size if size == 'g' else size.upper()

@@ -20,7 +20,7 @@ from mmmotionmae.apis.cost.cluster_text import HEADS, cluster_row
 from mmmotionmae.apis.cost.network import read_network
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / 'docs' / 'clusters.md'
+PAGE = ROOT / 'docs/user_guides/clusters.md'
 MARKERS = re.compile(
     r'(?<=<!-- clusters -->\n).*?(?=<!-- /clusters -->)', re.S
 )
