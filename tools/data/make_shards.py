@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tqdm import tqdm
-
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.arguments import int_from, positive, run_job_tool
 from mmmotionmae.datasets.annotation import (
@@ -40,6 +38,7 @@ from mmmotionmae.utils.stores import (
     is_plain,
     open_file,
 )
+from mmmotionmae.utils.time_left import progress_bar
 
 NOTE = 'make_shards.json'
 LIST = 'list.txt'
@@ -168,9 +167,7 @@ def pack(args: argparse.Namespace) -> None:
         clean_up=lambda shard: part_of(shard).unlink(missing_ok=True),
     )
     failed = []
-    bar = tqdm(
-        total=len(shards), initial=len(shards) - len(todo), unit='shard'
-    )
+    bar = progress_bar(len(shards), 'shard', len(shards) - len(todo))
     with bar, closing(results):
         for shard, _, reason in results:
             if reason:

@@ -22,7 +22,6 @@ from av.video.reformatter import (
     Interpolation,
     VideoReformatter,
 )
-from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.arguments import add_job_arguments, int_from, run_job_tool
@@ -31,6 +30,7 @@ from mmmotionmae.datasets.readers import PyAVReader
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.files import complete_file
 from mmmotionmae.utils.processes import run_jobs
+from mmmotionmae.utils.time_left import progress_bar
 
 PRESETS = (
     'ultrafast superfast veryfast faster fast medium slow slower veryslow'
@@ -137,7 +137,7 @@ def resize(args: argparse.Namespace) -> None:
     )
     failed = []
     done = len(copies) - len(todo)
-    bar = tqdm(total=len(copies), initial=done, unit='video')
+    bar = progress_bar(len(copies), 'video', done)
     with bar, closing(results):
         for copy, _, reason in results:
             if reason:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from ...utils.files import complete_file
+from ...utils.time_left import progress_bar
 from ...utils.video_files import write_video
 from ..sequences.masks import write_mask
 from .rendering import UInt8Array, render
@@ -224,9 +224,9 @@ def write_dataset(
             ours.add(f'davis/Annotations/480p/{name}/{t:05d}.png')
     _refuse_foreign_files(root, ours)
     root.mkdir(parents=True, exist_ok=True)
-    with tqdm(
-        total=len(videos) + num_davis, desc=root.name, disable=disable
-    ) as bar:
+    total = len(videos) + num_davis
+    bar = progress_bar(total, 'video', show=not disable, title=root.name)
+    with bar:
         for path, motion, difficulty, words in videos:
             rng = np.random.default_rng(np.random.SeedSequence(words))
             scene = sample_scene(rng, motion, level=difficulty)

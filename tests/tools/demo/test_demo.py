@@ -11,14 +11,17 @@ import runpy
 import sys
 
 import demo  # noqa: E402
+import demo_report as report  # noqa: E402
 import jobs  # noqa: E402
 import numpy as np
 import pytest
-import report  # noqa: E402
 import torch
 from PIL import Image
 
-from mmmotionmae.models.targets import FrameDifferenceTarget
+from mmmotionmae.models.targets import (
+    FrameDifferenceTarget,
+    diverging_colours,
+)
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_a_failed_step_shows_its_log(tmp_path, monkeypatch):
     # It fails before it matters how its process began; this is faster.
     fork = multiprocessing.get_context('fork')
     monkeypatch.setattr(multiprocessing, 'get_context', lambda method: fork)
-    stage = jobs.Stage(tmp_path, jobs.Results())
+    stage = jobs.Stage(tmp_path, jobs.Results(), total=1.0)
     job = jobs.train_job(
         'broken step', tmp_path / 'no_config.py', tmp_path, options=()
     )
@@ -152,7 +155,7 @@ def test_a_failed_step_shows_its_log(tmp_path, monkeypatch):
 def test_a_process_that_died_before_the_next_step(tmp_path, monkeypatch):
     fork = multiprocessing.get_context('fork')
     monkeypatch.setattr(multiprocessing, 'get_context', lambda method: fork)
-    stage = jobs.Stage(tmp_path, jobs.Results())
+    stage = jobs.Stage(tmp_path, jobs.Results(), total=1.0)
     assert stage.pool.submit(os._exit, 9).exception()
     with pytest.raises(jobs.DemoError, match='late failed: .*process pool'):
         stage.run([jobs.train_job('late', 'x.py', tmp_path, options=())])
@@ -162,23 +165,20 @@ def test_curve_reads_training_lines_only(tmp_path):
     folder = tmp_path / '20260101_000000' / 'vis_data'
     folder.mkdir(parents=True)
     rows = [
-        dict(loss=1.5, step=5),
+        dict(loss=1.5, iter=5, step=5),
         dict(acc=0.5, step=5),
-        dict(loss=1, step=9),
+        dict(loss=1, iter=9, step=9),
     ]
     text = '\n'.join(json.dumps(row) for row in rows)
     (folder / 'scalars.json').write_text(text)
     assert report.Curve.read('x', tmp_path).scalars == [rows[0], rows[2]]
     assert report.Curve.read('x', tmp_path / 'none').scalars == []
-    assert jobs.read_scalars(tmp_path, 'acc') == rows[1:2]
-    (folder / 'scalars.json').write_text(f'{text}\n{{"loss": 0.5, "st')
-    assert jobs.read_scalars(tmp_path, 'loss') == [rows[0], rows[2]]
 
 
 def test_film_strips_hold_the_frames_side_by_side():
     video = torch.rand(1, 3, 4, 40, 48)
     motion = torch.zeros(1, 3, 4, 40, 48)
-    motion[0, 0, 2, 1, 5:9] = 0.4
+    motion[0, 0, 2, 1, 5:9] = 0.06
     (clip,) = report.film_strips(
         dict(
             input=video,
@@ -204,8 +204,10 @@ def test_film_strips_hold_the_frames_side_by_side():
         expected = (255 * video[0, :, t]).round().permute(1, 2, 0).byte()
         assert np.array_equal(frame, expected.numpy())
     strip = pixels(rows['motion, true'])
-    assert strip[2, 98 * 2 + 10].tolist() == [255, 128, 128]
-    assert strip[0, 0].tolist() == [128, 128, 128]
+    colours = diverging_colours()
+    # The mean of the channels is 0.02, on the least scale, 0.05.
+    assert strip[2, 98 * 2 + 10].tolist() == colours[127 + 51].tolist()
+    assert strip[0, 0].tolist() == colours[127].tolist()
 
 
 def test_report_escapes_what_it_is_given(tmp_path):
@@ -216,7 +218,7 @@ def test_report_escapes_what_it_is_given(tmp_path):
         lead='a & b',
         table=None,
         segmentation=None,
-        curves='<svg></svg>',
+        curves=['<svg></svg>'],
         clips=[],
         reconstruction_note='',
         commands=['python x --flag "<y>"'],
