@@ -107,7 +107,7 @@ def draw_keypoints(
 
 
 class ColourBar(NamedTuple):
-    """What the colours of a picture of signed values mean.
+    """Legend of the colours of a picture of signed values.
 
     Attributes:
         colours: From -limit to +limit, RGB, uint8 (N, 3).

@@ -103,6 +103,7 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
         pretrain_levels=(0, 1, 0, 2),
         num_davis=10,
         davis_level=2,
+        num_processes=2,
     )
     try:
         write()

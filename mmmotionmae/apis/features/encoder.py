@@ -52,7 +52,7 @@ class Encoder:
     to_rgb: bool = False
 
     def make_preprocessor(self) -> ActionDataPreprocessor:
-        """What normalises batches of its clips."""
+        """Normalisation of batches of its clips."""
         return ActionDataPreprocessor(
             self.mean, self.std, to_rgb=self.to_rgb, format_shape='NCTHW'
         )

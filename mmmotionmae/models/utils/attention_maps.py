@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Where a video ViT looks.
+"""Attention of a video ViT over a clip.
 
 Shapes: B clips, C channels, T frames, H W size; t h w the token grid,
 L = t*h*w tokens, D width, A heads.
@@ -40,7 +40,7 @@ def attention_weights(attention: Attention, x: Tensor) -> Tensor:
 def attention_maps(
     vit: VisionTransformer, clips: Tensor, kind: str = 'rollout'
 ) -> Tensor:
-    """How much of the mean token comes from each place of a clip.
+    """Attention of the mean token: the share of each place of a clip.
 
     A video masked autoencoder has no class token; its features are the mean
     of all tokens, and so are these maps a mean over the tokens that attend.
