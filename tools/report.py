@@ -71,7 +71,10 @@ def report(
 
 def main() -> int:
     """Run, and turn a user's mistakes into one line."""
-    return run_tool(lambda: report(parse_args()))
+    try:
+        return run_tool(lambda: report(parse_args()))
+    except KeyboardInterrupt:  # the way to stop watching
+        return 130
 
 
 if __name__ == '__main__':

@@ -53,7 +53,10 @@ def plan_jobs(
         By the names of the rows of the table.
     """
     pretrained = {
-        f'encoder, {name}': (ENCODER, checkpoint and str(checkpoint))
+        f'encoder, {name}': (
+            ENCODER,
+            None if checkpoint is None else str(checkpoint),
+        )
         for name, checkpoint in checkpoints.items()
     }
     jobs = {}

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
 # Text stays text, and the same plot gives the same file.
-_STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'mmmotionmae'}
+_STYLE: Any = {'svg.fonttype': 'none', 'svg.hashsalt': 'mmmotionmae'}
 
 MOST_POINTS = 1000  # of a line
 LEAST_R2 = -1.0  # that is shown: the first steps may be far below
@@ -60,6 +61,8 @@ def plot_panel(
     for (name, points), color in zip(
         panel.lines.items(), colors, strict=False
     ):
+        if not points:
+            continue
         found = np.array(points, np.float64).reshape(-1, 2)
         finite = np.isfinite(found[:, 1])
         shown = thin_out(found[finite])

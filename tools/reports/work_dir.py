@@ -263,7 +263,7 @@ def pictures_of(work_dir: Path) -> list[tuple[str, Path]]:
             match = re.fullmatch(r'(.+)_(\d+)', path.stem)
             if match:
                 found.setdefault(match[1], {})[int(match[2])] = path
-    pictures = []
+    pictures: list[tuple[str, Path]] = []
     for name in sorted(found)[:MOST_PICTURES]:
         steps = sorted(found[name])
         chosen = {steps[0], steps[-1]} if not pictures else {steps[-1]}

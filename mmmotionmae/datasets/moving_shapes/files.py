@@ -254,7 +254,7 @@ def write_dataset(
     root = Path(root)
     counts = {'pretrain': num_pretrain, 'train': num_train, 'val': num_val}
     texts = {f'{split}.txt': '' for split in counts}
-    videos = []
+    videos: list[tuple[Any, ...]] = []
     for split, count in counts.items():
         for i in range(count):
             row, label = divmod(i, len(motions))
