@@ -104,14 +104,22 @@ class Stage:
         out_dir: The folder of the demo.
         results: Where to note what the jobs give.
         total: Cost of all jobs that there will be.
+        clock: In seconds.
     """
 
-    def __init__(self, out_dir: Path, results: Results, total: float) -> None:
+    def __init__(
+        self,
+        out_dir: Path,
+        results: Results,
+        total: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.out_dir = out_dir
         self.results = results
         self.total = total
         self.done = 0.0  # cost of those that have ended
-        self.start = time.perf_counter()
+        self.clock = clock
+        self.start = clock()
         # Forked workers would inherit the threads of this process.
         self.pool = ProcessPoolExecutor(
             max_workers=2, mp_context=multiprocessing.get_context('spawn')
@@ -119,7 +127,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """Print with the time since the start."""
-        minutes, seconds = divmod(int(time.perf_counter() - self.start), 60)
+        minutes, seconds = divmod(int(self.clock() - self.start), 60)
         print(f'[{minutes:02d}:{seconds:02d}] {text}', flush=True)
 
     def log_of(self, job: Job) -> Path:
@@ -188,7 +196,7 @@ class Stage:
                 if key in scalars
             )
             self.say(f'  {job.name}: step {scalars["step"]}, {values}')
-        left = time_left(done, self.total, time.perf_counter() - self.start)
+        left = time_left(done, self.total, self.clock() - self.start)
         if left:
             self.say(f'  {left}')
 

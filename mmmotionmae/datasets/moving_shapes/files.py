@@ -283,8 +283,12 @@ def write_dataset(
     _refuse_foreign_files(root, ours)
     root.mkdir(parents=True, exist_ok=True)
     jobs: list[Callable[[], None]] = [
-        partial(_write_one, root / path, *scene, num_frames, size, fps, crf)
-        for path, *scene in videos
+        partial(
+            _write_one,
+            *(root / path, motion, grade, words),
+            *(num_frames, size, fps, crf),
+        )
+        for path, motion, grade, words in videos
     ]
     jobs += [
         partial(

@@ -9,6 +9,8 @@ import os
 import re
 import runpy
 import sys
+import threading
+from concurrent.futures import Future
 
 import demo  # noqa: E402
 import demo_report as report  # noqa: E402
@@ -16,6 +18,7 @@ import jobs  # noqa: E402
 import numpy as np
 import pytest
 import torch
+from helpers.fake_clock import FakeClock
 from PIL import Image
 
 from mmmotionmae.models.targets import (
@@ -159,6 +162,73 @@ def test_a_process_that_died_before_the_next_step(tmp_path, monkeypatch):
     assert stage.pool.submit(os._exit, 9).exception()
     with pytest.raises(jobs.DemoError, match='late failed: .*process pool'):
         stage.run([jobs.train_job('late', 'x.py', tmp_path, options=())])
+
+
+class Pool:
+    """Ends each job before the call that submits it returns, or later."""
+
+    def __init__(self, at_once):
+        self.at_once, self.names, self.waiting = at_once, [], []
+
+    def submit(self, function, job, log, alone):
+        self.names.append(job.name)
+        future = Future()
+        if self.at_once:
+            future.set_result((1.0, {}))
+        else:
+            threading.Timer(0.01, future.set_result, [(1.0, {})]).start()
+        return future
+
+
+@pytest.mark.parametrize('at_once', [True, False])
+def test_what_needs_weights_follows_as_soon_as_they_are_there(
+    tmp_path, monkeypatch, capsys, at_once
+):
+    results = jobs.Results()
+    stage = jobs.Stage(tmp_path, results, total=8.0, clock=FakeClock())
+    stage.pool.shutdown()
+    stage.pool = Pool(at_once)
+
+    def job(name, cost=1.0):
+        return jobs.Job(name, 'train', (name,), tmp_path / name, cost)
+
+    def after(name, *more):
+        def add():
+            assert results.seconds[name] == 1.0  # it has ended
+            return [job(one) for one in more]
+
+        return add
+
+    stage.run(
+        [job('long', 4.0), job('short')],
+        {'long': after('long', 'c', 'd'), 'd': after('d', 'e')},
+    )
+    names = stage.pool.names
+    assert names[:2] == ['long', 'short'] and names[2:] == ['c', 'd', 'e']
+    assert results.commands == [f'python tools/train.py {n}' for n in names]
+    assert set(results.seconds) == set(names) and stage.done == 8.0
+    assert capsys.readouterr().out.count('done in 1 s') == 5
+
+
+def test_the_time_left_goes_by_what_is_done(tmp_path, capsys):
+    clock = FakeClock()
+    stage = jobs.Stage(tmp_path, jobs.Results(), total=40.0, clock=clock)
+    stage.pool.shutdown()
+    stage.done = 5.0
+    folder = tmp_path / 'run' / '1'
+    (folder / 'vis_data').mkdir(parents=True)
+    row = dict(loss=0.5, iter=3, step=3, r2_pixel=0.25)
+    (folder / 'vis_data/scalars.json').write_text(json.dumps(row))
+    (folder / '1.log').write_text('Iter(train) [ 3/12]  lr: 1\n')
+    running = jobs.Job('run', 'train', (), tmp_path / 'run', 20.0)
+    waiting = jobs.Job('later', 'train', (), tmp_path / 'none', 15.0)
+    clock.advance(65)
+    stage._show([running, waiting])
+    # 5 of the one and a quarter of 20: 10 of 40 in 65 s.
+    assert capsys.readouterr().out.splitlines() == [
+        '[01:05]   run: step 3, loss 0.500, r2_pixel 0.250',
+        '[01:05]   about 3 min left',
+    ]
 
 
 def test_curve_reads_training_lines_only(tmp_path):
