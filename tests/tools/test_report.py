@@ -381,7 +381,13 @@ def test_a_real_training_is_read(train, tmp_path):
         PRETRAIN,
         'run',
         hooks=[recorder],
-        options=['default_hooks.logger.interval=1', 'log_level=INFO'],
+        options=[
+            'default_hooks.logger.interval=1',
+            'default_hooks.pictures.type=ReconstructionHook',
+            'default_hooks.pictures.interval=1',
+            'default_hooks.pictures.num_clips=2',
+            'log_level=INFO',
+        ],
     )
     log = logs.read_log(tmp_path / 'run')
     number = len(recorder.losses)
@@ -392,3 +398,9 @@ def test_a_real_training_is_read(train, tmp_path):
     page = (tmp_path / 'run/report.html').read_text()
     for text in ('R² of pixel', 'R² of motion', 'Learning rate', 'PyTorch'):
         assert text in page
+    # What the hook has drawn: the first picture, too, and the last of both.
+    assert re.findall('<figcaption>(.*)</figcaption>', page) == [
+        f'reconstruction_0, step {number // 2}',
+        f'reconstruction_0, step {number}',
+        f'reconstruction_1, step {number}',
+    ]
