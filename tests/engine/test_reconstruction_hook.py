@@ -248,7 +248,7 @@ def test_tensorboard_gets_the_same_pictures(tiny_model, tmp_path):
     runner.visualizer.close()
     plain = runner_of(runner.model)
     hook.after_train_epoch(plain)
-    events = EventAccumulator(str(tmp_path)).Reload()
+    events = EventAccumulator(str(tmp_path / 'vis_data')).Reload()
     (event,) = events.Images('reconstruction_0')
     assert event.step == 7
     path = tmp_path / 'picture.png'
