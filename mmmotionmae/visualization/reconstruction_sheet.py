@@ -180,4 +180,9 @@ def _feet(rows: Mapping[str, Row]) -> list[tuple[str, ColourBar | None]]:
         if lines and lines[-1].note == foot.note and not lines[-1].scale:
             foot = foot._replace(title=f'{lines.pop().title}, {foot.title}')
         lines.append(foot)
-    return [(line.caption, line.bar) for line in lines]
+    result = []
+    for line in lines:
+        if line.note:
+            line = line._replace(title=f'{line.title}, predicted')
+        result.append((line.caption, line.bar))
+    return result

@@ -415,4 +415,4 @@ def test_show(inferencer, monkeypatch):
 def test_progress_bar(tiny_model, capsys):
     infer = MotionMAEInferencer(tiny_model(), device='cpu')
     infer([some_video(), some_video()])
-    assert 'Inference' in capsys.readouterr().out
+    assert '2/2' in capsys.readouterr().err

@@ -26,6 +26,7 @@ from mmmotionmae.visualization import (
     reconstruction_rows,
     statistics_note,
 )
+from mmmotionmae.visualization.overlay import caption
 
 TARGETS = dict(
     pixel=PixelTarget(name='pixel'),
@@ -110,6 +111,34 @@ def test_where_frames_are_in_the_film(reconstruction):
         np.testing.assert_array_equal(
             part, row.frames.repeat(7, 1).repeat(7, 2)
         )
+
+
+@pytest.mark.parametrize(
+    'norm,lines',
+    [
+        ('clip', ['pixels, motion, predicted (true mean, contrast)']),
+        ('none', ['pixels, predicted (true mean, contrast)', 'motion']),
+    ],
+)
+def test_lines_below_the_film(norm, lines):
+    targets = dict(
+        pixel=PixelTarget(name='pixel'),
+        motion=FrameDifferenceTarget(name='motion', norm=norm),
+    )
+    video = torch.rand(3, 2, 32, 32)
+    names = ['input', 'masked', 'pixel_reconstruction', 'motion']
+    videos = dict.fromkeys([*names, 'motion_reconstruction'], video)
+    rows = reconstruction_rows(videos, targets, 'true')
+    film = draw_film(rows)
+    width = film.shape[2]
+    below = np.vstack(
+        [
+            *(caption(width, line) for line in lines[:-1]),
+            caption(width, lines[-1], rows['motion'].bar),
+        ]
+    )
+    for frame in film:
+        np.testing.assert_array_equal(frame[-len(below) :], below)
 
 
 def test_a_long_clip_shows_eight_frames():
