@@ -8,9 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reports.page import check_page
-from reports.work_dir import write_report
-
 from mmmotionmae.cli.arguments import int_from, run_tool
 from mmmotionmae.utils.errors import UsageError
 
@@ -52,8 +49,16 @@ def report(
         sleep: Waits so many seconds.
 
     Raises:
-        UsageError: If there is no such folder, or a file in the way.
+        UsageError: If there is no such folder, a file in the way, or a
+            package missing.
     """
+    try:
+        from reports.page import check_page
+        from reports.work_dir import write_report
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"A report needs {error.name}: pip install 'mmmotionmae[demo]'."
+        ) from error
     if not args.work_dir.is_dir():
         raise UsageError(f'There is no work dir {str(args.work_dir)!r}.')
     path = args.out or args.work_dir / 'report.html'

@@ -404,3 +404,15 @@ def test_a_real_training_is_read(train, tmp_path):
         f'reconstruction_0, step {number}',
         f'reconstruction_1, step {number}',
     ]
+
+
+def test_a_package_that_is_missing(tmp_path, monkeypatch, capsys):
+    for name in ('reports.page', 'reports.work_dir'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, 'jinja2', None)
+    monkeypatch.setattr(sys, 'argv', ['report.py', str(tmp_path)])
+    assert tool.main() == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "error: A report needs jinja2: pip install 'mmmotionmae[demo]'.\n"
+    )

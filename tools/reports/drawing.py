@@ -83,7 +83,7 @@ def plot_panel(
             transform=axis.get_xaxis_transform(),
         )
     for mark in panel.marks:
-        axis.axvline(mark, color='0.75', linestyle=':', linewidth=1, zorder=0)
+        axis.axvline(mark, color='0.5', linestyle=':', linewidth=1, zorder=0)
     if panel.zero:
         axis.axhline(0, color='0.7', linewidth=0.8, zorder=0)
         low, high = axis.get_ylim()
