@@ -3,7 +3,8 @@
 
 ``make matrix ARGS='...'`` hands its arguments to nox: ``-p 3.12`` for one
 Python, ``-k lowest`` for one set, ``-- tests/models`` for some tests. Each
-cell puts its row into ``docs/get_started/matrix.md``, in the place of its last one.
+cell puts its row into ``docs/get_started/matrix.md``, in the place of its last
+one.
 """
 
 import datetime

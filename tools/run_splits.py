@@ -103,6 +103,7 @@ from mmmotionmae.cli.splits import (
     write_report,
 )
 from mmmotionmae.utils.run_folder import holds_run
+from mmmotionmae.utils.time_left import time_left
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -131,9 +132,15 @@ def run_splits(args: argparse.Namespace) -> None:
             args.work_dir / f'split{split}', split, settings_of(args)
         )
     check_splits_differ([*results.values()])
-    for split, result in results.items():
+    for number, (split, result) in enumerate(results.items(), 1):
         os.environ['SPLIT'] = str(split)
+        was_done = bool(result.metrics)
         run_split(args, result)
+        # By what the steps took, also those of an earlier call.
+        spent = sum(sum(r.seconds.values()) for r in results.values())
+        left = time_left(number, len(results), spent)
+        if left and not was_done:
+            print(f'split {split}: done; {left}', flush=True)
     print(write_report(args.work_dir, results))
 
 

@@ -40,10 +40,19 @@ METHODS = ('knn', 'linear')
 NEIGHBOURS = (10, 20, 100, 200)  # DINO's
 STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 3))
 
+# Of pictures of attention: through all blocks, or of the last one.
+ATTENTION_KINDS = ('rollout', 'last')
+
 # Masks of the inferencer, and what they are registered as.
 MASKS = dict(tube='TubeMasking', random='RandomMasking', frame='FrameMasking')
-# MMAction2's words, and the extensions.
-OUT_TYPES = dict(img='.png', video='.mp4', gif='.gif')
+# MMAction2's words, and ends of the names of files.
+OUT_TYPES = dict(
+    img='.png',
+    video='.mp4',
+    gif='.gif',
+    still='_still.png',
+    webp='_still.webp',
+)
 
 # Outputs of exported models.
 OUTPUTS = dict(

@@ -2,6 +2,8 @@
 """Seeds of random draws."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,3 +51,23 @@ def seed_generators(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Put the states of ``random``, NumPy and torch back at the end.
+
+    Those of torch on the CPU and on all CUDA devices that are in use.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_gpus = (
+        torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    )
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)

@@ -1,6 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+from .attention_rows import attention_rows
 from .heat_map import heat_map
 from .overlay import (
+    ColourBar,
     add_caption,
     contact_sheet,
     draw_contours,
@@ -18,8 +20,10 @@ from .reconstruction_sheet import (
 )
 
 __all__ = [
+    'ColourBar',
     'Reconstruction',
     'add_caption',
+    'attention_rows',
     'contact_sheet',
     'draw',
     'draw_contours',

@@ -3,10 +3,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from ..datasets.sequences.masks import PALETTE
 
@@ -14,7 +16,6 @@ UInt8Array = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
 
 WHITE: Color = (255, 255, 255)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def overlay_mask(
@@ -105,31 +106,85 @@ def draw_keypoints(
     return result
 
 
-def add_caption(image: UInt8Array, text: str) -> UInt8Array:
+class ColourBar(NamedTuple):
+    """Legend of the colours of a picture of signed values.
+
+    Attributes:
+        colours: From -limit to +limit, RGB, uint8 (N, 3).
+        limit: The value of the outermost ones, above 0.
+    """
+
+    colours: UInt8Array
+    limit: float
+
+
+def add_caption(
+    image: UInt8Array, text: str, bar: ColourBar | None = None
+) -> UInt8Array:
     """Put a line of white text on a black strip above an image.
 
     Args:
         image: (H, W, 3).
-        text: ASCII; written smaller where it would not fit.
+        text: Written smaller where it would not fit.
+        bar: Drawn at the right end of the strip, with its values.
 
     Returns:
         (H + strip, W, 3). The height of the strip depends on W alone.
     """
-    width = image.shape[1]
-    height = max(12, min(28, width // 14))
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, 1, 1)
-    scale = min(0.6 * height / text_height, 0.96 * width / text_width)
-    strip = np.zeros((height, width, 3), np.uint8)
-    cv2.putText(
-        strip,
+    return np.vstack([caption(image.shape[1], text, bar), image])
+
+
+def caption(width: int, text: str, bar: ColourBar | None = None) -> UInt8Array:
+    """The strip of :func:`add_caption` alone, ``width`` pixels wide."""
+    height = max(12, min(28, width // 9))
+    strip = Image.new('RGB', (width, height))
+    draw = ImageDraw.Draw(strip)
+    size, margin = 0.64 * height, width // 50
+    end = width - margin
+    if bar is not None:
+        end = _draw_bar(strip, draw, bar, end, size) - height // 2
+    length = draw.textlength(text, ImageFont.load_default(size))
+    size *= min(1.0, (end - margin) / max(length, 1))
+    draw.text(
+        (margin, 0.5 * height),
         text,
-        (width // 50, round(0.75 * height)),
-        _FONT,
-        scale,
         WHITE,
-        lineType=cv2.LINE_AA,
+        ImageFont.load_default(size),
+        anchor='lm',
     )
-    return np.vstack([strip, image])
+    return np.asarray(strip)
+
+
+def _draw_bar(
+    strip: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    bar: ColourBar,
+    end: int,
+    size: float,
+) -> int:
+    """Draw both halves of a bar, 0 between them; returns where it begins."""
+    font = ImageFont.load_default(size)
+    height = strip.height
+    top, bottom = round(0.28 * height), round(0.72 * height)
+    half = len(bar.colours) // 2
+    gap = max(2, height // 6)
+    for part in (
+        f'+{bar.limit:.2f}',
+        bar.colours[half:],
+        '0',
+        bar.colours[: half + 1],
+        f'-{bar.limit:.2f}',
+    ):
+        if isinstance(part, str):
+            draw.text((end, 0.5 * height), part, WHITE, font, anchor='rm')
+            end -= round(draw.textlength(part, font)) + gap
+            continue
+        length = 2 * height
+        row = part[np.linspace(0, len(part) - 1, length).round().astype(int)]
+        block = np.repeat(row[None], bottom - top, axis=0)
+        strip.paste(Image.fromarray(block), (end - length, top))
+        end -= length + gap
+    return end
 
 
 def contact_sheet(

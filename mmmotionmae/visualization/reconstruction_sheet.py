@@ -13,15 +13,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ..models.targets import ReconstructionTarget, draw_frames
-from .heat_map import heat_map
-from .overlay import add_caption, contact_sheet
+from .overlay import ColourBar, add_caption, caption, contact_sheet
 
 UInt8Array = npt.NDArray[np.uint8]
 
 SHEET_FRAMES = 8
 SHEET_WIDTH = 780  # of a row, about, in pixels; more for large frames
 FILM_WIDTH = 224  # of a part of the film, at least
-FILM_COLUMNS = 4
+FILM_COLUMNS = 5
 
 
 class Row(NamedTuple):
@@ -29,18 +28,23 @@ class Row(NamedTuple):
 
     Attributes:
         title: What it is.
-        scale: What its colours mean, if they are not those of the video.
         frames: RGB, uint8 (T, H, W, 3).
+        note: How it was made; may be empty.
+        scale: What its colours mean, if they are not those of the video.
+        bar: Likewise, where a bar of colours shows it.
     """
 
     title: str
-    scale: str
     frames: UInt8Array
+    note: str = ''
+    scale: str = ''
+    bar: ColourBar | None = None
 
     @property
     def caption(self) -> str:
-        """Title and scale."""
-        return f'{self.title}: {self.scale}' if self.scale else self.title
+        """Title, note and what no bar shows."""
+        scale = f': {self.scale}' if self.scale and self.bar is None else ''
+        return f'{self.title}{self.note}{scale}'
 
 
 def draw(video: Tensor, zoom: int = 1) -> UInt8Array:
@@ -87,51 +91,42 @@ def reconstruction_rows(
     """The rows of one clip, in the order in which they are shown.
 
     Each target draws itself, truth and prediction on one scale, that of the
-    truth; one that has a size gets heat maps of it, too. Those of which
-    there is no reconstruction are passed over.
+    truth. Those of which there is no reconstruction are passed over.
 
     Args:
         videos: (C, T, H, W): those of one clip of a
             :class:`~.reconstruction.Reconstruction`.
         targets: Those of the model.
-        statistics: That of the reconstruction, for the titles. None: not
+        statistics: That of the reconstruction, for the notes. None: not
             told there.
 
     Returns:
-        ``input``, ``masked`` and, for each target, ``NAME``,
-        ``NAME_reconstruction``, ``NAME_map`` and
-        ``NAME_reconstruction_map``, as far as there are such.
+        ``input``, ``masked`` and, for each target, ``NAME`` and
+        ``NAME_reconstruction``, as far as there are such.
     """
     rows = {
-        name: Row(name, '', draw(videos[name])) for name in ('input', 'masked')
+        name: Row(name, draw(videos[name])) for name in ('input', 'masked')
     }
     for name, target in targets.items():
-        if f'{name}_reconstruction' not in videos:
+        key = f'{name}_reconstruction'
+        if key not in videos:
             continue
         note = statistics and statistics_note(target.norm, statistics)
-        kinds = {
-            name: 'true',
-            f'{name}_reconstruction': f'predicted{note or ""}',
-        }
-        if name not in videos:  # it is the input
-            del kinds[name]
         scale = target.scale(videos.get(name, videos['input']))
+        colours = target.colours()
+        bar = None if colours is None else ColourBar(colours, scale)
         legend = target.legend(scale)
         label = target.label or name
-        for key, kind in kinds.items():
+        kinds = {name: ('true', ''), key: ('predicted', note or '')}
+        if name not in videos:  # it is the input
+            del kinds[name]
+        for key, (kind, how) in kinds.items():
             picture = target.draw(videos[key], scale)
-            rows[key] = Row(f'{label}, {kind}', legend, picture)
-        legend = f'black 0, yellow {scale:.2f}'
-        for key, kind in kinds.items():
-            size = target.magnitude(videos[key])
-            if size is not None:
-                picture = heat_map(size, scale)
-                title = f'size of {label}, {kind}'
-                rows[f'{key}_map'] = Row(title, legend, picture)
+            rows[key] = Row(f'{label}, {kind}', picture, how, legend, bar)
     return rows
 
 
-def draw_sheet(rows: dict[str, Row]) -> UInt8Array:
+def draw_sheet(rows: Mapping[str, Row]) -> UInt8Array:
     """One picture: a row below the other, each under its caption.
 
     Args:
@@ -145,12 +140,12 @@ def draw_sheet(rows: dict[str, Row]) -> UInt8Array:
         frames = row.frames[:: math.ceil(len(row.frames) / SHEET_FRAMES)]
         zoom = max(1, round(SHEET_WIDTH / (frames.shape[2] * SHEET_FRAMES)))
         strip = contact_sheet(list(enlarge(frames, zoom)), columns=len(frames))
-        strips.append(add_caption(strip, row.caption))
+        strips.append(add_caption(strip, row.caption, row.bar))
     return np.vstack(strips)
 
 
-def draw_film(rows: dict[str, Row]) -> UInt8Array:
-    """All rows side by side, frame by frame.
+def draw_film(rows: Mapping[str, Row]) -> UInt8Array:
+    """All rows side by side, frame by frame, above what the colours mean.
 
     Args:
         rows: What :func:`reconstruction_rows` returns.
@@ -164,9 +159,30 @@ def draw_film(rows: dict[str, Row]) -> UInt8Array:
         [add_caption(f, row.title) for f in enlarge(row.frames, zoom)]
         for row in rows.values()
     ]
-    return np.stack(
-        [
-            contact_sheet(images, columns=FILM_COLUMNS)
-            for images in zip(*parts, strict=True)
-        ]
-    )
+    feet = _feet(rows)
+    frames = []
+    for images in zip(*parts, strict=True):
+        frame = contact_sheet(images, columns=FILM_COLUMNS)
+        strips = [caption(frame.shape[1], *foot) for foot in feet]
+        frames.append(np.vstack([frame, *strips]))
+    return np.stack(frames)
+
+
+def _feet(rows: Mapping[str, Row]) -> list[tuple[str, ColourBar | None]]:
+    """Lines below a film, of what its titles leave out: text and bar."""
+    feet: dict[str, Row] = {}
+    for row in rows.values():
+        if row.note or row.scale:
+            label, _, _ = row.title.partition(', ')
+            feet[label] = row._replace(title=label)
+    lines: list[Row] = []
+    for foot in feet.values():
+        if lines and lines[-1].note == foot.note and not lines[-1].scale:
+            foot = foot._replace(title=f'{lines.pop().title}, {foot.title}')
+        lines.append(foot)
+    result = []
+    for line in lines:
+        if line.note:
+            line = line._replace(title=f'{line.title}, predicted')
+        result.append((line.caption, line.bar))
+    return result

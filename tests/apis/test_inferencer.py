@@ -356,7 +356,7 @@ def test_the_steps_can_be_called_one_by_one(inferencer):
         (dict(pooling='max'), "not 'max'"),
         (dict(block=2, features=True), 'has 2 blocks; there is no block 2'),
         (dict(on_error='stop'), "raise, skip, None, not 'stop'"),
-        (dict(out_type='jpg'), "img, video, gif, not 'jpg'"),
+        (dict(out_type='jpg'), "still, webp, not 'jpg'"),
         (dict(pred_out_file='a.txt'), "'a.txt' does not end in"),
     ],
 )

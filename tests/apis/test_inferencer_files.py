@@ -323,7 +323,7 @@ def test_files_hold_the_pictures(inferencer, tmp_path):
     results = inferencer(
         some_video(),
         out_dir=str(tmp_path),
-        out_type=['img', 'video', 'gif'],
+        out_type=['img', 'video', 'gif', 'still', 'webp'],
         return_vis=True,
         fps=5,
     )
@@ -331,6 +331,9 @@ def test_files_hold_the_pictures(inferencer, tmp_path):
     sheet, film = pictures['sheet'][0], pictures['film'][0]
     with Image.open(tmp_path / 'array0.png') as image:
         np.testing.assert_array_equal(np.asarray(image), sheet)
+    for ending in ('png', 'webp'):
+        with Image.open(tmp_path / f'array0_still.{ending}') as image:
+            np.testing.assert_array_equal(np.asarray(image), film[4])
     with av.open(str(tmp_path / 'array0.mp4')) as container:
         assert container.streams.video[0].average_rate == 5
         frames = [f.to_ndarray(format='rgb24') for f in container.decode()]
@@ -350,6 +353,8 @@ def test_files_hold_the_pictures(inferencer, tmp_path):
         'array0.gif',
         'array0.mp4',
         'array0.png',
+        'array0_still.png',
+        'array0_still.webp',
     ]
 
 
@@ -410,4 +415,4 @@ def test_show(inferencer, monkeypatch):
 def test_progress_bar(tiny_model, capsys):
     infer = MotionMAEInferencer(tiny_model(), device='cpu')
     infer([some_video(), some_video()])
-    assert 'Inference' in capsys.readouterr().out
+    assert '2/2' in capsys.readouterr().err

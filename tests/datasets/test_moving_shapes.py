@@ -23,6 +23,7 @@ from mmmotionmae.datasets.moving_shapes import (
     DIRECTIONS,
     MOTIONS,
     Scene,
+    files,
     render,
     sample_scene,
     sample_vos_scene,
@@ -309,6 +310,31 @@ def test_dataset_is_deterministic_and_grows(
         decode(root / 'videos/train' / path),
         decode(root / 'videos/val' / path),
     )
+
+
+def test_several_processes_write_the_same_files(
+    root: Path, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path, **SMALL, num_processes=2)
+    names = {p.relative_to(root) for p in root.rglob('*') if p.is_file()}
+    written = {
+        p.relative_to(tmp_path) for p in tmp_path.rglob('*') if p.is_file()
+    }
+    assert written == names
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (root / name).read_bytes()
+
+
+def test_a_video_that_a_process_cannot_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, *args: object) -> None:
+        raise ValueError(f'no {path.name}')
+
+    monkeypatch.setattr(files, '_write_one', fail)
+    with pytest.raises(OSError, match=r'cannot be written: .*no 0000\d.mp4'):
+        write_dataset(tmp_path, **SMALL, num_processes=2)
+    assert not (tmp_path / 'manifest.json').exists()
 
 
 def test_second_call_writes_nothing(root: Path) -> None:

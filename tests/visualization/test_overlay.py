@@ -4,6 +4,7 @@ import pytest
 
 from mmmotionmae.datasets.sequences import PALETTE
 from mmmotionmae.visualization import (
+    ColourBar,
     add_caption,
     contact_sheet,
     draw_contours,
@@ -108,3 +109,19 @@ def test_caption_is_above_and_fits(text, width):
     strip = result[:-10]
     assert (strip > 100).sum() > 20
     assert not strip[:, -1].any() and not strip[-1].any()
+
+
+def test_a_colour_bar_has_0_in_its_middle():
+    colours = np.zeros((101, 3), np.uint8)
+    colours[:, 0] = np.arange(100, 201)  # red tells the value
+    image = np.zeros((10, 600, 3), np.uint8)
+    strip = add_caption(image, 'text', ColourBar(colours, 0.5))[:-10]
+    row = strip[len(strip) // 2]
+    shown = row[(row[:, 0] > 99) & (row[:, 1] == 0), 0].astype(int)
+    assert (np.diff(shown) >= 0).all()
+    assert shown[0] == 100 and shown[-1] == 200
+    # The middle value ends the one half and begins the other.
+    assert (shown == 150).sum() >= 2
+    bare = add_caption(image, 'text')[:-10]
+    place = strip.shape[1] // 2
+    np.testing.assert_array_equal(strip[:, :place], bare[:, :place])

@@ -11,9 +11,10 @@ from PIL import Image
 from mmmotionmae.models.targets import (
     FrameDifferenceTarget,
     PixelTarget,
+    diverging_colours,
+    draw_signed,
     motion_map,
     motion_scale,
-    motion_to_rgb,
 )
 from mmmotionmae.utils.video_files import write_gif
 from mmmotionmae.visualization import (
@@ -25,6 +26,7 @@ from mmmotionmae.visualization import (
     reconstruction_rows,
     statistics_note,
 )
+from mmmotionmae.visualization.overlay import caption
 
 TARGETS = dict(
     pixel=PixelTarget(name='pixel'),
@@ -81,12 +83,10 @@ def test_where_frames_are_in_the_sheet(reconstruction):
         'pixel_reconstruction',
         'motion',
         'motion_reconstruction',
-        'motion_map',
-        'motion_reconstruction_map',
     ]
     sheet = draw_sheet(rows)
     side = 96  # every pixel three times
-    assert sheet.shape == (7 * (STRIP + side), 8 * (side + GAP) - GAP, 3)
+    assert sheet.shape == (5 * (STRIP + side), 8 * (side + GAP) - GAP, 3)
     for number, row in enumerate(rows.values()):
         top = number * (STRIP + side) + STRIP
         assert sheet[top - STRIP : top].any()  # the caption
@@ -101,15 +101,44 @@ def test_where_frames_are_in_the_sheet(reconstruction):
 def test_where_frames_are_in_the_film(reconstruction):
     rows = reconstruction_rows(clip(reconstruction[0]), TARGETS)
     film = draw_film(rows)
-    strip = 16  # of captions that are 224 pixels wide
-    assert film.shape == (8, 2 * (strip + 224) + GAP, 4 * (224 + GAP) - GAP, 3)
+    strip = 24  # of captions that are 224 pixels wide
+    # Below, one line: pixels and motion were made alike, but for the norm.
+    assert film.shape == (8, strip + 224 + STRIP, 5 * (224 + GAP) - GAP, 3)
+    assert film[:, -STRIP:].any()
     for number, row in enumerate(rows.values()):
-        top = number // 4 * (strip + 224 + GAP) + strip
-        left = number % 4 * (224 + GAP)
-        part = film[:, top : top + 224, left : left + 224]
+        left = number * (224 + GAP)
+        part = film[:, strip : strip + 224, left : left + 224]
         np.testing.assert_array_equal(
             part, row.frames.repeat(7, 1).repeat(7, 2)
         )
+
+
+@pytest.mark.parametrize(
+    'norm,lines',
+    [
+        ('clip', ['pixels, motion, predicted (true mean, contrast)']),
+        ('none', ['pixels, predicted (true mean, contrast)', 'motion']),
+    ],
+)
+def test_lines_below_the_film(norm, lines):
+    targets = dict(
+        pixel=PixelTarget(name='pixel'),
+        motion=FrameDifferenceTarget(name='motion', norm=norm),
+    )
+    video = torch.rand(3, 2, 32, 32)
+    names = ['input', 'masked', 'pixel_reconstruction', 'motion']
+    videos = dict.fromkeys([*names, 'motion_reconstruction'], video)
+    rows = reconstruction_rows(videos, targets, 'true')
+    film = draw_film(rows)
+    width = film.shape[2]
+    below = np.vstack(
+        [
+            *(caption(width, line) for line in lines[:-1]),
+            caption(width, lines[-1], rows['motion'].bar),
+        ]
+    )
+    for frame in film:
+        np.testing.assert_array_equal(frame[-len(below) :], below)
 
 
 def test_a_long_clip_shows_eight_frames():
@@ -137,19 +166,41 @@ def test_captions_tell_what_was_put_back():
         'pixels, predicted (mean, contrast of visible)'
     )
     rows = reconstruction_rows(videos, TARGETS, 'true')
-    assert rows['motion_reconstruction'].caption == (
-        'motion, predicted (true mean, contrast): black -0.25, grey 0, '
-        'white +0.25'
-    )
-    assert rows['motion_map'].caption == (
-        'size of motion, true: black 0, yellow 0.25'
-    )
+    row = rows['motion_reconstruction']
+    assert row.caption == 'motion, predicted (true mean, contrast)'
+    assert row.scale == 'blue -0.25, black 0, orange +0.25'
+    assert row.bar.limit == pytest.approx(0.25)
+    plain = row._replace(bar=None)
+    assert plain.caption == f'{row.caption}: {row.scale}'
 
 
-def test_no_motion_is_mid_grey_and_the_scale_is_black_or_white():
-    motion = torch.tensor([-1.0, -0.25, 0.0, 0.125, 0.25, 0.5])
-    shown = motion_to_rgb(motion, 0.25)
-    assert shown.tolist() == [0, 0, 0.5, 0.75, 1, 1]
+def test_colours_of_signed_values_are_even_and_0_is_neutral():
+    colours = diverging_colours()
+    lab = cv2.cvtColor(
+        colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab
+    )[0]
+    assert len(set(colours[127].tolist())) == 1  # a grey
+    assert np.abs(lab[127, 1:]).max() < 0.1
+    # As light at -x as at x; each step of a side as large as the others.
+    np.testing.assert_allclose(lab[:127, 0], lab[:127:-1, 0], atol=0.6)
+    for side in (lab[:128], lab[127:]):
+        steps = np.linalg.norm(side[8:] - side[:-8], axis=1)
+        assert steps.min() > 0.85 * steps.mean()
+        assert steps.max() < 1.15 * steps.mean()
+    least, most = colours[0].astype(int), colours[-1].astype(int)
+    assert least[2] > least[0] + 100 and most[0] > most[2] + 100
+
+
+def test_motion_in_colours():
+    colours = diverging_colours()
+    motion = torch.tensor([-1.0, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5])
+    expected = colours[[0, 0, 63, 127, 191, 254, 254]]
+    np.testing.assert_array_equal(draw_signed(motion, 0.25), expected)
+    # A target is drawn by the mean of its channels.
+    video = torch.zeros(3, 1, 1, 2)
+    video[:, 0, 0, 1] = torch.tensor([0.3, 0.1, -0.025])
+    drawn = FrameDifferenceTarget(name='motion').draw(video, 0.25)
+    np.testing.assert_array_equal(drawn[0, 0], colours[[127, 191]])
 
 
 def test_the_scale_of_motion():

@@ -46,7 +46,8 @@ CLUSTER = (
         1,
         'X',
         'clips that a core of the loader makes in a second, by '
-        'tools/benchmark.py training (default: as in docs/user_guides/clusters.md)',
+        'tools/benchmark.py training (default: as in docs/'
+        'user_guides/clusters.md)',
     ),
     (
         'video_bytes',

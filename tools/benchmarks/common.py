@@ -20,6 +20,7 @@ import torch
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.utils.files import complete_file
+from mmmotionmae.utils.time_left import time_left
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
@@ -198,7 +199,10 @@ T = TypeVar('T')
 
 
 def rounds(
-    entrants: Sequence[T], number: int, warm_up: int = 0
+    entrants: Sequence[T],
+    number: int,
+    warm_up: int = 0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[int, list[T]]]:
     """Rounds in which everything is measured once, in turn.
 
@@ -206,16 +210,21 @@ def rounds(
         entrants: What is measured.
         number: How many rounds count.
         warm_up: How many come before.
+        clock: For the time left, in seconds.
 
     Yields:
         The number of the round, below 0 to warm up, and the order: who is
         first in one is last in the next.
     """
+    begin = 0.0
     for now in range(-warm_up, number):
+        if now <= 0:
+            begin = clock()
         if now < 0:
             say(f'warming up, {-now} to go')
         else:
-            say(f'round {now + 1} of {number}')
+            left = time_left(now, number, clock() - begin)
+            say(f'round {now + 1} of {number}{left and f", {left}"}')
         turn = now % len(entrants)
         yield now, [*entrants[turn:], *entrants[:turn]]
 

@@ -88,7 +88,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # help ends here: what follows takes seconds to import
 
-from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.running import layout_of, run_job_tool
@@ -110,6 +109,7 @@ from mmmotionmae.utils.files import complete_file
 from mmmotionmae.utils.processes import run_jobs
 from mmmotionmae.utils.progress import RecordFile
 from mmmotionmae.utils.stores import find_member, is_there, is_url
+from mmmotionmae.utils.time_left import progress_bar
 
 
 class Video(NamedTuple):
@@ -250,9 +250,7 @@ def check_all(
         args.time_limit,
     )
     bad = sum(bool(verdict.reason) for verdict in verdicts.values())
-    bar = tqdm(
-        total=len(todo) + len(verdicts), initial=len(verdicts), unit='video'
-    )
+    bar = progress_bar(len(todo) + len(verdicts), 'video', len(verdicts))
     with bar, closing(results), closing(progress):
         for video, num_frames, reason in results:
             verdicts[video] = Verdict(num_frames, reason)

@@ -78,7 +78,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # help ends here: what follows takes seconds to import
 
-from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.running import run_job_tool
@@ -101,6 +100,7 @@ from mmmotionmae.utils.stores import (
     is_plain,
     open_file,
 )
+from mmmotionmae.utils.time_left import progress_bar
 
 NOTE = 'make_shards.json'
 
@@ -184,9 +184,7 @@ def pack(args: argparse.Namespace) -> None:
         clean_up=lambda shard: part_of(shard).unlink(missing_ok=True),
     )
     failed = []
-    bar = tqdm(
-        total=len(shards), initial=len(shards) - len(todo), unit='shard'
-    )
+    bar = progress_bar(len(shards), 'shard', len(shards) - len(todo))
     with bar, closing(results):
         for shard, _, reason in results:
             if reason:

@@ -89,7 +89,6 @@ from av.video.reformatter import (
     Interpolation,
     VideoReformatter,
 )
-from tqdm import tqdm
 
 from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.running import run_job_tool
@@ -98,6 +97,7 @@ from mmmotionmae.datasets.readers import PyAVReader
 from mmmotionmae.utils.errors import VideoError
 from mmmotionmae.utils.files import complete_file
 from mmmotionmae.utils.processes import run_jobs
+from mmmotionmae.utils.time_left import progress_bar
 
 
 class Settings(NamedTuple):
@@ -143,7 +143,7 @@ def resize(args: argparse.Namespace) -> None:
     )
     failed = []
     done = len(copies) - len(todo)
-    bar = tqdm(total=len(copies), initial=done, unit='video')
+    bar = progress_bar(len(copies), 'video', done)
     with bar, closing(results):
         for copy, _, reason in results:
             if reason:

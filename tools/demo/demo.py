@@ -54,12 +54,16 @@ from mmmotionmae.utils.files import set_aside
 
 CONFIGS = Path('configs/demo')
 MOTIONMAE = 'pixels + motion (MotionMAE)'
+VIDEOMAE = 'pixels only (VideoMAE)'
 PRETRAIN = {
-    'pixels only (VideoMAE)': CONFIGS
+    VIDEOMAE: CONFIGS
     / 'videomae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py',
     MOTIONMAE: CONFIGS
     / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py',
 }
+# Seconds, about: what the time left is told by.
+COSTS = {MOTIONMAE: 240.0, VIDEOMAE: 200.0}
+FINETUNE_COST = 6.0
 FINETUNE = (
     CONFIGS / 'vit-tiny-p8_motionmae-pre_1xb32-8x1x1-15e_moving-shapes.py'
 )
@@ -124,6 +128,7 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
         pretrain_levels=(0, 1, 0, 2),
         num_davis=10,
         davis_level=2,
+        num_processes=2,
     )
     try:
         write()
@@ -132,60 +137,56 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
         write()
     make_room(out_dir)
     results = Results()
-    stage = Stage(out_dir, results)
-    stage.say(f'Pre-training on {scale.num_pretrain} unlabelled videos')
-    arms = {}
-    jobs = []
-    for name, config in PRETRAIN.items():
-        arms[name] = out_dir / f'pretrain_{config.name.split("_")[0]}'
-        jobs.append(
-            train_job(
-                f'pre-train {name}',
-                config,
-                arms[name],
-                options=scale.pretrain_options,
-            )
-        )
-    stage.run(jobs)
-
+    arms = {
+        name: out_dir / f'pretrain_{config.name.split("_")[0]}'
+        for name, config in PRETRAIN.items()
+    }
+    first = 'none (from scratch)'
+    stage = Stage(out_dir, results, _cost(scale))
     stage.say(
-        f'Fine-tuning on {scale.num_train} labelled videos, '
-        f'{len(scale.seeds)} seeds each, and testing on {scale.num_val}'
+        f'Pre-training on {scale.num_pretrain} unlabelled videos; '
+        f'fine-tuning on {scale.num_train} labelled ones, '
+        f'{len(scale.seeds)} seeds each, and testing on {scale.num_val}; '
+        'segmenting objects with the frozen encoders'
     )
-    jobs = []
-    for seed in scale.seeds:
-        for name in ('none (from scratch)', *arms):
-            work_dir = out_dir / 'finetune' / f'{_slug(name)}_seed{seed}'
-            config, options = SCRATCH, list(scale.finetune_options)
-            if name in arms:
-                checkpoint = last_checkpoint(arms[name])
-                config = FINETUNE
-                options.append(f'{CHECKPOINT_OPTION}={checkpoint}')
-            jobs.append(
-                train_job(
-                    f'fine-tune {name}, seed {seed}',
-                    config,
-                    work_dir,
-                    '--seed',
-                    str(seed),
-                    options=options,
-                )
-            )
-    stage.run(jobs)
 
-    stage.say('Segmenting objects with the frozen encoders')
+    def follow(name: str) -> list[Job]:
+        """What needs the weights of an arm."""
+        checkpoint = last_checkpoint(arms[name])
+        known = {arm: checkpoint if arm == name else None for arm in arms}
+        test = segmentation.plan_jobs(out_dir, known)[f'encoder, {name}']
+        return [*finetune_jobs(out_dir, name, checkpoint, scale), test]
+
+    # The longer one first; then, whenever a core is free, what is ready.
+    pretrain = {
+        name: train_job(
+            f'pre-train {name}',
+            PRETRAIN[name],
+            arms[name],
+            options=scale.pretrain_options,
+            cost=COSTS[name],
+        )
+        for name in COSTS
+    }
+    stage.run(
+        [
+            *pretrain.values(),
+            *finetune_jobs(out_dir, first, None, scale),
+            *segmentation.plan_jobs(out_dir, dict.fromkeys(arms)).values(),
+        ],
+        {job.name: partial(follow, name) for name, job in pretrain.items()},
+    )
+    stage.pool.shutdown()
     plan = segmentation.plan_jobs(
         out_dir, {name: last_checkpoint(arms[name]) for name in arms}
     )
-    stage.run(list(plan.values()))
-    stage.pool.shutdown()
 
     accuracies = {
         name: [
             100 * results.metrics[f'fine-tune {name}, seed {seed}']['acc/top1']
             for seed in scale.seeds
         ]
-        for name in ('none (from scratch)', *arms)
+        for name in (first, *arms)
     }
     report = report_shapes(
         out_dir, data, arms, accuracies, plan, results, scale
@@ -194,6 +195,42 @@ def demo_shapes(out_dir: Path, data: Path, scale: Scale) -> Path:
     segmentation.print_table(segmentation.table(plan, results))
     stage.say(f'Report: {report}')
     return report
+
+
+def _cost(scale: Scale) -> float:
+    """Seconds that all jobs take, about, one after the other."""
+    finetune = (1 + len(COSTS)) * len(scale.seeds) * FINETUNE_COST
+    tests = len(segmentation.BASELINES) + len(segmentation.ORACLE) + len(COSTS)
+    return sum(COSTS.values()) + finetune + tests * segmentation.COST
+
+
+def finetune_jobs(
+    out_dir: Path, name: str, checkpoint: Path | None, scale: Scale
+) -> list[Job]:
+    """The trainings with labels of an arm, one for each seed.
+
+    Args:
+        out_dir: The folder of the demo.
+        name: Of the arm.
+        checkpoint: Of its pre-training; None: from scratch.
+        scale: How much is done.
+    """
+    config, options = SCRATCH, list(scale.finetune_options)
+    if checkpoint is not None:
+        config = FINETUNE
+        options.append(f'{CHECKPOINT_OPTION}={checkpoint}')
+    return [
+        train_job(
+            f'fine-tune {name}, seed {seed}',
+            config,
+            out_dir / 'finetune' / f'{_slug(name)}_seed{seed}',
+            '--seed',
+            str(seed),
+            options=options,
+            cost=FINETUNE_COST,
+        )
+        for seed in scale.seeds
+    ]
 
 
 def _slug(name: str) -> str:
@@ -223,9 +260,9 @@ def reconstructions(
     """Draw what a pre-trained model makes of some clips of its data set.
 
     Returns:
-        See :func:`report.film_strips`.
+        See :func:`demo_report.film_strips`.
     """
-    import report
+    import demo_report as report
     from mmaction.registry import DATASETS, MODELS
     from mmengine.registry import init_default_scope
     from mmengine.runner import load_checkpoint
@@ -269,7 +306,8 @@ def report_shapes(
     scale: Scale,
 ) -> Path:
     """Write the report on the generated videos."""
-    import report
+    import demo_report as report
+    from reports.drawing import embed_pictures
 
     rows = []
     for name, values in accuracies.items():
@@ -334,7 +372,7 @@ def report_shapes(
         segmentation=dict(
             text=segmentation.NOTE,
             rows=segmentation.table(plan, results),
-            pictures=report.embed_pictures(segmentation.pictures(plan)),
+            pictures=embed_pictures(segmentation.pictures(plan)),
         ),
         clips=clips,
         reconstruction_note='Test clips, which the network was not trained '
@@ -347,7 +385,7 @@ def report_shapes(
 
 def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
     """Pre-train on a user's videos; returns the report."""
-    import report
+    import demo_report as report
 
     from mmmotionmae.datasets.annotation import find_videos
 
@@ -355,7 +393,7 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
     os.environ['VIDEOS'] = str(folder)
     make_room(out_dir)
     results = Results()
-    stage = Stage(out_dir, results)
+    stage = Stage(out_dir, results, total=1.0)
     # So many steps of 16 clips, however many videos there are.
     epochs = max(1, round(16 * scale.steps / max(number, 16)))
     stage.say(f'Pre-training on {number} videos below {folder}')

@@ -1,12 +1,11 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Calls of tools/train.py and tools/test.py, two at a time."""
 
-import json
 import multiprocessing
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -14,8 +13,13 @@ from pathlib import Path
 
 from mmmotionmae.cli.splits import last_lines
 from mmmotionmae.utils.output import output_to
+from mmmotionmae.utils.time_left import time_left
 
 ROOT = Path(__file__).parents[2]
+# Before the library: a package of it is named `test`, too.
+sys.path.insert(0, str(ROOT / 'tools'))
+
+from reports.logs import read_log, read_setting  # noqa: E402
 
 
 class DemoError(RuntimeError):
@@ -31,12 +35,14 @@ class Job:
         tool: ``'train'`` or ``'test'``.
         args: Its arguments.
         work_dir: Where it writes.
+        cost: Seconds that it takes, about, to tell how much is left.
     """
 
     name: str
     tool: str
     args: tuple[str, ...]
     work_dir: Path
+    cost: float = 1.0
 
     @property
     def command(self) -> str:
@@ -74,8 +80,6 @@ def run_job(
     """
     import torch
 
-    if str(ROOT / 'tools') not in sys.path:
-        sys.path.insert(0, str(ROOT / 'tools'))
     if not alone:
         torch.set_num_threads(1)
     start = time.perf_counter()
@@ -85,8 +89,7 @@ def run_job(
             import train
 
             train.train(train.parse_args(job.args))
-            rows = read_scalars(job.work_dir, 'acc/top1')
-            metrics = rows[-1] if rows else {}
+            metrics = dict(next(reversed(read_log(job.work_dir).val), {}))
         else:
             import test
 
@@ -94,22 +97,29 @@ def run_job(
     return time.perf_counter() - start, metrics
 
 
-def read_scalars(work_dir: Path, key: str) -> list[dict[str, float]]:
-    """What the last training in a folder logged with a key, by time."""
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    lines = files[-1].read_text().splitlines() if files else []
-    # The last line may be half written.
-    rows = [json.loads(line) for line in lines if line.endswith('}')]
-    return [row for row in rows if key in row]
-
-
 class Stage:
-    """Runs jobs two at a time and tells how they go."""
+    """Runs jobs two at a time and tells how they go.
 
-    def __init__(self, out_dir: Path, results: Results) -> None:
+    Args:
+        out_dir: The folder of the demo.
+        results: Where to note what the jobs give.
+        total: Cost of all jobs that there will be.
+        clock: In seconds.
+    """
+
+    def __init__(
+        self,
+        out_dir: Path,
+        results: Results,
+        total: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.out_dir = out_dir
         self.results = results
-        self.start = time.perf_counter()
+        self.total = total
+        self.done = 0.0  # cost of those that have ended
+        self.clock = clock
+        self.start = clock()
         # Forked workers would inherit the threads of this process.
         self.pool = ProcessPoolExecutor(
             max_workers=2, mp_context=multiprocessing.get_context('spawn')
@@ -117,7 +127,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """Print with the time since the start."""
-        minutes, seconds = divmod(int(time.perf_counter() - self.start), 60)
+        minutes, seconds = divmod(int(self.clock() - self.start), 60)
         print(f'[{minutes:02d}:{seconds:02d}] {text}', flush=True)
 
     def log_of(self, job: Job) -> Path:
@@ -125,25 +135,43 @@ class Stage:
         name = ''.join(c if c.isalnum() else '_' for c in job.name)
         return self.out_dir / 'logs' / f'{name}.txt'
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Run jobs to their end.
+    def run(
+        self,
+        jobs: Sequence[Job],
+        then: Mapping[str, Callable[[], Sequence[Job]]] | None = None,
+    ) -> None:
+        """Run jobs to their end, in this order, as cores become free.
+
+        Args:
+            jobs: What can run at once.
+            then: What can run once the job of this name is done; asked for
+                not before.
 
         Raises:
             DemoError: If one fails; the message shows the end of its log.
         """
-        futures = {self._submit(job, len(jobs) == 1): job for job in jobs}
-        self.results.commands += [job.command for job in jobs]
-        pending = set(futures)
+        later = dict(then or {})
+        alone = len(jobs) == 1 and not later
+        futures: dict[Future, Job] = {}
+        pending: set[Future] = set()
+
+        def add(more: Sequence[Job]) -> None:
+            new = {self._submit(job, alone): job for job in more}
+            futures.update(new)
+            pending.update(new)
+            self.results.commands += [job.command for job in more]
+
+        add(jobs)
         while pending:
-            done, pending = wait(
-                pending, timeout=10, return_when='FIRST_COMPLETED'
-            )
+            done, _ = wait(pending, timeout=10, return_when='FIRST_COMPLETED')
+            pending -= done
             for future in done:
-                self._finish(future, futures[future])
-            for future in pending:
-                rows = read_scalars(futures[future].work_dir, 'loss')
-                if rows and not done:
-                    self._show(futures[future], rows[-1])
+                job = futures[future]
+                self._finish(future, job)
+                if job.name in later:
+                    add(later.pop(job.name)())
+            if not done:
+                self._show([futures[future] for future in pending])
 
     def _submit(self, job: Job, alone: bool) -> Future:
         try:
@@ -153,13 +181,24 @@ class Stage:
             failed.set_exception(error)
             return failed
 
-    def _show(self, job: Job, scalars: dict[str, float]) -> None:
-        values = ', '.join(
-            f'{key} {scalars[key]:.3f}'
-            for key in ('loss', 'r2_pixel', 'r2_motion_moving', 'top1_acc')
-            if key in scalars
-        )
-        self.say(f'  {job.name}: step {scalars["step"]}, {values}')
+    def _show(self, jobs: Sequence[Job]) -> None:
+        """Tell how far jobs that run are, and the time that is left."""
+        done = self.done
+        for job in jobs:
+            log = read_log(job.work_dir)
+            if not log.train or log.folder is None:
+                continue  # it waits, or has only begun
+            done += job.cost * (read_setting(log.folder).position or 0)
+            scalars = log.train[-1]
+            values = ', '.join(
+                f'{key} {scalars[key]:.3f}'
+                for key in ('loss', 'r2_pixel', 'r2_motion_moving', 'top1_acc')
+                if key in scalars
+            )
+            self.say(f'  {job.name}: step {scalars["step"]}, {values}')
+        left = time_left(done, self.total, self.clock() - self.start)
+        if left:
+            self.say(f'  {left}')
 
     def _finish(self, future: Future, job: Job) -> None:
         try:
@@ -172,6 +211,7 @@ class Stage:
                 f'{job.name} failed: {error}\n{end}\nIts whole output is in '
                 f'{log}; to run it alone, in {ROOT}: {job.command}'
             ) from error
+        self.done += job.cost
         self.results.seconds[job.name] = seconds
         self.results.metrics[job.name] = metrics
         scores = ', '.join(
@@ -183,9 +223,14 @@ class Stage:
 
 
 def train_job(
-    name: str, config: Path, work_dir: Path, *args: str, options: Sequence[str]
+    name: str,
+    config: Path,
+    work_dir: Path,
+    *args: str,
+    options: Sequence[str],
+    cost: float = 1.0,
 ) -> Job:
     """A call of tools/train.py."""
     cfg_options = ('--cfg-options', *options) if options else ()
     argv = (str(config), '--work-dir', str(work_dir), *args, *cfg_options)
-    return Job(name, 'train', argv, work_dir)
+    return Job(name, 'train', argv, work_dir, cost)

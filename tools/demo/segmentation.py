@@ -26,6 +26,7 @@ ORACLE = {
         None,
     ),
 }
+COST = 2.0  # seconds, about
 COLUMNS = ('J&F-Mean', 'J-Mean', 'F-Mean')
 NOTE = (
     'DAVIS metrics (%) on generated sequences: mean of region similarity J '
@@ -39,30 +40,38 @@ NOTE = (
 
 
 def plan_jobs(
-    out_dir: Path, checkpoints: Mapping[str, Path]
+    out_dir: Path, checkpoints: Mapping[str, Path | None]
 ) -> dict[str, Job]:
     """Plan the tests.
 
     Args:
         out_dir: The folder of the demo.
-        checkpoints: Of the pre-trained encoders, by name.
+        checkpoints: Of the pre-trained encoders, by name. None: it is not
+            there yet, and the test is left out.
 
     Returns:
         By the names of the rows of the table.
     """
     pretrained = {
-        f'encoder, {name}': (ENCODER, str(checkpoint))
+        f'encoder, {name}': (
+            ENCODER,
+            None if checkpoint is None else str(checkpoint),
+        )
         for name, checkpoint in checkpoints.items()
     }
     jobs = {}
     for number, (name, (config, checkpoint)) in enumerate(
         {**BASELINES, **pretrained, **ORACLE}.items()
     ):
+        if name in pretrained and checkpoint is None:
+            continue
         work_dir = out_dir / 'segmentation' / str(number)
         args = [str(config), *([checkpoint] if checkpoint else [])]
         args += ['--work-dir', str(work_dir)]
         args += ['--show-dir', str(work_dir / 'pictures')]
-        jobs[name] = Job(f'segment: {name}', 'test', tuple(args), work_dir)
+        jobs[name] = Job(
+            f'segment: {name}', 'test', tuple(args), work_dir, COST
+        )
     return jobs
 
 

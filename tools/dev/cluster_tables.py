@@ -1,5 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""Make the table of docs/user_guides/clusters.md: four networks on up to 1024 GPUs.
+"""Make the table of docs/user_guides/clusters.md: up to 1024 GPUs.
 
 What a GPU and its links reach is assumed, see the page; everything else comes
 from the configs. Run it after a change of a recipe or of a formula; a test

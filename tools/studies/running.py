@@ -21,6 +21,7 @@ from mmmotionmae.cli.splits import last_lines
 from mmmotionmae.utils.errors import UsageError
 from mmmotionmae.utils.output import output_to
 from mmmotionmae.utils.processes import end_with_parent
+from mmmotionmae.utils.time_left import in_words
 
 from .cells import Cell, Record, read_record, write_record
 
@@ -170,7 +171,7 @@ class _Progress:
         )
         least = 'at least ' if unknown else ''
         if self._left:
-            text += f', {least}{_duration(left / parallel)} left'
+            text += f', {least}{in_words(left / parallel)} left'
         self._say(text)
 
 
@@ -193,13 +194,4 @@ def _summary(record: Record) -> str:
         f'{key} {value:.3f}'
         for key, value in values.items()
         if key.startswith('r2_')
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return (
-        f'{minutes // 60} h {minutes % 60:02d} min'
-        if minutes > 99
-        else (f'{minutes} min')
     )

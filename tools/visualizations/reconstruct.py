@@ -20,8 +20,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Mask videos, reconstruct pixels and motion, and write '
-        'pictures of it, named after the videos: rows of frames (png) and '
-        'films (mp4, gif).'
+        'pictures of it, named after the videos: rows of frames, and input, '
+        'mask, pixels and motion side by side, as films or stills.'
     )
     parser.add_argument(
         'model',
@@ -46,7 +46,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         choices=list(OUT_TYPES),
         default=['img', 'video'],
-        help='rows of frames, mp4, or animated GIF (default: img video)',
+        help='rows of frames (img); all kinds side by side: as film (video '
+        'or gif), or one frame of it as PNG (still) or WebP (webp) '
+        '(default: img video)',
     )
     parser.add_argument(
         '--statistics',

@@ -52,6 +52,12 @@ class Encoder:
     std: tuple[float, ...] | None = IMAGENET_STD
     to_rgb: bool = False
 
+    def make_preprocessor(self) -> ActionDataPreprocessor:
+        """Normalisation of batches of its clips."""
+        return ActionDataPreprocessor(
+            self.mean, self.std, to_rgb=self.to_rgb, format_shape='NCTHW'
+        )
+
 
 def find_encoder(
     model: Any, load_options: dict[str, Any] | None = None
@@ -195,12 +201,7 @@ class ClipEncoder:
         fuse_stock_blocks(self.vit)
         self.settings = settings
         self.num_views, self.batch_size = num_views, batch_size
-        self._preprocessor = ActionDataPreprocessor(
-            encoder.mean,
-            encoder.std,
-            to_rgb=encoder.to_rgb,
-            format_shape='NCTHW',
-        ).to(self.device)
+        self._preprocessor = encoder.make_preprocessor().to(self.device)
         block = settings.block
         self._blocks = (block,) if isinstance(block, int) else block
         self.row_shape = self._row_shape(num_frames, img_size)

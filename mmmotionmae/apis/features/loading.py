@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 import cv2
 import numpy as np
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ...utils.errors import UsageError
 from ...utils.loader_deaths import explain_killed, find_loader_death
+from ...utils.time_left import progress_bar
 from .clips import ClipDataset
 from .encoder import ClipEncoder
 from .parts import FeatureSink
@@ -122,12 +122,7 @@ def fill(
         UsageError: If a feature is not finite.
     """
     crashed = dict(sink.bad)
-    bar = tqdm(
-        total=len(dataset),
-        initial=sink.done,
-        unit='video',
-        disable=not progress,
-    )
+    bar = progress_bar(len(dataset), 'video', sink.done, progress)
     with bar:
         while sink.done < len(dataset):
             ended = dataset.bad_videos.died_of().keys()

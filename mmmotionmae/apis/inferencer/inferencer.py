@@ -5,16 +5,15 @@ Shapes: N clips of one video, C channels, T frames, H W size, L tokens, D
 width.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
-from rich.progress import track
 
 from ...utils.choices import STATISTICS
 from ...utils.errors import UsageError
+from ...utils.time_left import progress_bar
 from ..features.encoder import FeatureSettings
 from .outputs import (
     check_out_file,
@@ -145,8 +144,9 @@ class MotionMAEInferencer(InferenceSteps):
             show: Open each sheet in the system's picture viewer.
             out_dir: Where files of pictures go; none are written without.
                 They are named after the videos.
-            out_type: Which: ``'img'`` (PNG), ``'video'`` (mp4), ``'gif'``, or
-                several.
+            out_type: Which: ``'img'`` (PNG, rows of frames), and all kinds
+                side by side: ``'video'`` (mp4), ``'gif'``, ``'still'`` (PNG,
+                the middle frame) or ``'webp'`` (likewise); or several.
             fps: Frames per second of films.
             print_result: Print the predictions, without arrays.
             pred_out_file: A .json file for the predictions without arrays,
@@ -209,21 +209,23 @@ class MotionMAEInferencer(InferenceSteps):
                     for path in paths.values()
                 ]
             )
-        if self.show_progress:
-            total = math.ceil(len(videos) / batch_size)
-            batches = track(batches, description='Inference', total=total)
         preds: list[ActionDataSample] = []
         pictures: list[dict[str, Any]] = []
-        for batch in batches:
-            samples = self.forward(batch, statistics, features, block, pooling)
-            if drawn:
-                vis = self.visualize(
-                    videos, samples, return_vis, show, out_dir, kinds, fps
+        bar = progress_bar(len(videos), 'video', show=self.show_progress)
+        with bar:
+            for batch in batches:
+                samples = self.forward(
+                    batch, statistics, features, block, pooling
                 )
-                pictures += vis or []
-            for sample in samples:
-                drop_arrays(sample, keep_arrays)
-            preds += samples
+                if drawn:
+                    vis = self.visualize(
+                        videos, samples, return_vis, show, out_dir, kinds, fps
+                    )
+                    pictures += vis or []
+                for sample in samples:
+                    drop_arrays(sample, keep_arrays)
+                preds += samples
+                bar.update(len(preds) + len(skipped) - bar.n)
         if not preds:
             raise UsageError(
                 f'None of the {len(videos)} videos can be read; the first: '

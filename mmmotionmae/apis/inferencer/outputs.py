@@ -20,6 +20,7 @@ from ...utils.choices import OUT_TYPES
 from ...utils.errors import UsageError
 from ...utils.files import complete_file
 from ...utils.video_files import video_writer, write_gif
+from ...visualization.heat_map import heat_map
 from ...visualization.reconstruction import reconstruct_batch
 from ...visualization.reconstruction_sheet import (
     draw_film,
@@ -107,9 +108,12 @@ def draw_pictures(
         sheet=np.stack([draw_sheet(rows) for rows in clips]),
         film=np.stack([draw_film(rows) for rows in clips]),
     )
-    for name in clips[0]:
-        if name.endswith('_reconstruction_map'):
-            pictures[name] = np.stack([rows[name].frames for rows in clips])
+    for name, target in targets.items():
+        key = f'{name}_reconstruction_map'
+        if key in sample:
+            scales = map(target.scale, sample.get(name))
+            maps = zip(sample.get(key), scales, strict=True)
+            pictures[key] = np.stack([heat_map(*one) for one in maps])
     return pictures
 
 
@@ -126,9 +130,16 @@ def save_pictures(
     for sheet, film, files in zip(
         pictures['sheet'], pictures['film'], paths, strict=True
     ):
-        if 'img' in files:
-            with complete_file(files['img']) as temporary:
-                Image.fromarray(sheet).save(temporary, 'PNG')
+        still = film[len(film) // 2]
+        for kind, picture, form in (
+            ('img', sheet, 'PNG'),
+            ('still', still, 'PNG'),
+            ('webp', still, 'WEBP'),
+        ):
+            if kind in files:
+                with complete_file(files[kind]) as temporary:
+                    image = Image.fromarray(picture)
+                    image.save(temporary, form, lossless=True)
         if 'gif' in files:
             write_gif(files['gif'], film, fps)
         if 'video' in files:

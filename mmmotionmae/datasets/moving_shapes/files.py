@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from ...utils.choices import DIRECTIONS, MOTIONS
 from ...utils.files import complete_file
+from ...utils.processes import run_jobs
+from ...utils.time_left import progress_bar
 from ...utils.video_files import write_video
 from ..sequences.masks import write_mask
 from .rendering import UInt8Array, render
@@ -23,6 +25,7 @@ from .scenes import LEVELS
 
 _SPLITS = {'pretrain': 0, 'train': 1, 'val': 2, 'davis': 3}  # seed words
 _VERSION = 1  # raise when the same arguments give other pixels
+_TIME_LIMIT = 600.0  # seconds for a video, on however busy a machine
 _WAY_OUT = 'choose another folder or delete this one'
 
 
@@ -108,6 +111,59 @@ def _refuse_foreign_files(root: Path, ours: set[str]) -> None:
             )
 
 
+def _write_one(
+    path: Path,
+    motion: str,
+    difficulty: Any,
+    words: tuple[int, ...],
+    num_frames: int,
+    size: int,
+    fps: int,
+    crf: int,
+) -> None:
+    rng = np.random.default_rng(np.random.SeedSequence(words))
+    scene = sample_scene(rng, motion, level=difficulty)
+    frames, _ = render(scene, num_frames, size)
+    write_video(path, frames, fps, crf)
+
+
+def _write_sequence(
+    root: Path,
+    name: str,
+    number: int,
+    seed: int,
+    level: int,
+    num_frames: int,
+    size: int,
+) -> None:
+    words = (seed, _SPLITS['davis'], number)
+    rng = np.random.default_rng(np.random.SeedSequence(words))
+    scene = sample_vos_scene(rng, number % 2 + 1, LEVELS[level])
+    _write_davis(root, name, *render(scene, num_frames, size))
+
+
+def _call(job: Callable[[], None]) -> None:
+    job()
+
+
+def _done(
+    jobs: Sequence[Callable[[], None]], num_processes: int
+) -> Iterator[None]:
+    """Do all jobs; yields after each.
+
+    Raises:
+        OSError: If one fails in a process of its own.
+    """
+    if num_processes == 1:
+        for job in jobs:
+            yield job()
+        return
+    for _, _, reason in run_jobs(_call, jobs, num_processes, _TIME_LIMIT):
+        if reason:
+            raise OSError(f'A video cannot be written: {reason}')
+        yield
+
+
 def write_dataset(
     root: str | os.PathLike[str],
     num_pretrain: int = 2000,
@@ -127,6 +183,7 @@ def write_dataset(
     davis_frames: int = 20,
     davis_size: int = 128,
     disable: bool = False,
+    num_processes: int = 1,
 ) -> bool:
     """Write the videos, MMAction2 lists and DAVIS sequences.
 
@@ -162,6 +219,7 @@ def write_dataset(
         davis_frames: Frames per DAVIS sequence.
         davis_size: Side of the DAVIS frames in pixels.
         disable: Show no progress bar.
+        num_processes: That write; the files are the same.
 
     Returns:
         False if ``root`` already held this very data set, else True.
@@ -197,7 +255,7 @@ def write_dataset(
     root = Path(root)
     counts = {'pretrain': num_pretrain, 'train': num_train, 'val': num_val}
     texts = {f'{split}.txt': '' for split in counts}
-    videos = []
+    videos: list[tuple[Any, ...]] = []
     for split, count in counts.items():
         for i in range(count):
             row, label = divmod(i, len(motions))
@@ -225,20 +283,24 @@ def write_dataset(
             ours.add(f'davis/Annotations/480p/{name}/{t:05d}.png')
     _refuse_foreign_files(root, ours)
     root.mkdir(parents=True, exist_ok=True)
-    with tqdm(
-        total=len(videos) + num_davis, desc=root.name, disable=disable
-    ) as bar:
-        for path, motion, difficulty, words in videos:
-            rng = np.random.default_rng(np.random.SeedSequence(words))
-            scene = sample_scene(rng, motion, level=difficulty)
-            frames, _ = render(scene, num_frames, size)
-            write_video(root / path, frames, fps, crf)
-            bar.update()
-        for i, name in enumerate(sequences):
-            words = (seed, _SPLITS['davis'], i)
-            rng = np.random.default_rng(np.random.SeedSequence(words))
-            scene = sample_vos_scene(rng, i % 2 + 1, LEVELS[davis_level])
-            _write_davis(root, name, *render(scene, davis_frames, davis_size))
+    jobs: list[Callable[[], None]] = [
+        partial(
+            _write_one,
+            *(root / path, motion, grade, words),
+            *(num_frames, size, fps, crf),
+        )
+        for path, motion, grade, words in videos
+    ]
+    jobs += [
+        partial(
+            _write_sequence,
+            *(root, name, i, seed, davis_level, davis_frames, davis_size),
+        )
+        for i, name in enumerate(sequences)
+    ]
+    show = not disable
+    with progress_bar(len(jobs), 'video', show=show, title=root.name) as bar:
+        for _ in _done(jobs, num_processes):
             bar.update()
     for name, text in texts.items():  # the manifest is the last
         with complete_file(root / name) as temporary:

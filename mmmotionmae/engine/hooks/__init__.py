@@ -7,6 +7,7 @@ from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .export_backbone_hook import ExportBackboneHook
 from .loader_wait_hook import LoaderWaitHook
 from .preemption_hook import PreemptionHook
+from .reconstruction_hook import ReconstructionHook
 from .resume_hook import ResumeHook
 from .seed_iter_hook import SeedIterHook
 from .sequence_results_hook import SequenceResultsHook
@@ -23,6 +24,7 @@ __all__ = [
     'ExportBackboneHook',
     'LoaderWaitHook',
     'PreemptionHook',
+    'ReconstructionHook',
     'ResumeHook',
     'SeedIterHook',
     'SequenceResultsHook',

@@ -1,4 +1,5 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from mmengine.dist import (
 )
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from tqdm import tqdm
 
 from ...utils.errors import UsageError
 from ...utils.files import set_aside
 from ...utils.progress import claim_folder
 from ...utils.provenance import make_card, unwrap
+from ...utils.time_left import progress_bar
 
 
 @HOOKS.register_module()
@@ -43,7 +44,7 @@ class SequenceResultsHook(Hook):
     def __init__(self, name: str = 'results', overwrite: bool = False) -> None:
         self.name = name
         self.overwrite = overwrite
-        self._bar = tqdm(disable=True)
+        self._bar = progress_bar(0, ' frames', show=False)
         self._frames = 0  # of this rank
         self._seconds = 0.0
 
@@ -127,12 +128,9 @@ class SequenceResultsHook(Hook):
             for info in infos
             if info['sequence'] not in dataset.finished
         )
-        self._bar = tqdm(
-            total=total,
-            unit=' frames',
-            # None: where the output is not a terminal.
-            disable=None if total and is_main_process() else True,
-        )
+        # Elsewhere MMEngine's log tells the time left.
+        terminal = is_main_process() and sys.stderr.isatty()
+        self._bar = progress_bar(total, ' frames', show=terminal and total > 0)
         self._frames, self._seconds = 0, 0.0
         self._start = time.monotonic()
         unwrap(runner.model).on_frame = self._count_frame

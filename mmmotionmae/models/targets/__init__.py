@@ -1,6 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 from .base import ReconstructionTarget
-from .drawing import draw_frames
+from .drawing import diverging_colours, draw_frames, draw_signed
 from .flow_target import FlowTarget, OpticalFlow
 from .frame_difference_target import (
     FrameDifferenceTarget,
@@ -8,7 +8,6 @@ from .frame_difference_target import (
     frame_difference,
     motion_map,
     motion_scale,
-    motion_to_rgb,
 )
 from .hog_target import HOGTarget
 from .noise import noise_level
@@ -40,13 +39,14 @@ __all__ = [
     'as_targets',
     'build_targets',
     'check_frame_difference',
+    'diverging_colours',
     'draw_frames',
+    'draw_signed',
     'frame_difference',
     'in_pixel_range',
     'interpolate_target',
     'motion_map',
     'motion_scale',
-    'motion_to_rgb',
     'noise_level',
     'resolve_targets',
     'without_shorthands',

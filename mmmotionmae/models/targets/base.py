@@ -40,7 +40,7 @@ class ReconstructionTarget(nn.Module):
     and for ``'tubelet-floor'`` :meth:`noise`.
     For targets that are themselves a video, cut into tubelets, there is
     :class:`TubeletTarget`. To be drawn otherwise than as RGB, it gives
-    :meth:`scale`, :meth:`legend` and :meth:`draw`.
+    :meth:`scale`, :meth:`legend`, :meth:`colours` and :meth:`draw`.
 
     :class:`MotionMAE` owns the targets; data preprocessor, decoder and head
     hold references only. A target with weights of its own (a teacher) keeps
@@ -309,6 +309,14 @@ class ReconstructionTarget(nn.Module):
     def legend(self, scale: float) -> str:
         """Meaning of a picture's colours; '' for those of a video."""
         return ''
+
+    def colours(self) -> UInt8Array | None:
+        """Colours from -scale to +scale, for a bar; None: it has no such.
+
+        Returns:
+            RGB, uint8 (N, 3).
+        """
+        return None
 
     def draw(self, video: Tensor, scale: float) -> UInt8Array:
         """Show a true or predicted video as a film.

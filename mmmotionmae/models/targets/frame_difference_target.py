@@ -14,13 +14,13 @@ from mmaction.structures import ActionDataSample
 from torch import Tensor
 
 from ...utils.errors import UsageError
-from .drawing import UInt8Array, draw_frames
+from .drawing import UInt8Array, diverging_colours, draw_signed
 from .noise import noise_level
 from .tubelet_target import TubeletTarget
 from .values import TargetValues
 
-# The least difference that is shown as black or white: sensor noise should
-# not look like motion.
+# The least difference that is shown in the outermost colours: sensor noise
+# should not look like motion.
 LEAST_SCALE = 0.05
 
 
@@ -165,16 +165,20 @@ class FrameDifferenceTarget(TubeletTarget):
         return dict(moving=target.rms > self.moving_threshold)
 
     def scale(self, video: Tensor) -> float:
-        """The difference to show as black or white, :func:`motion_scale`."""
+        """The difference shown in the outermost colours, motion_scale."""
         return motion_scale(video)
 
     def legend(self, scale: float) -> str:
-        """Meaning of black, grey and white."""
-        return f'black -{scale:.2f}, grey 0, white +{scale:.2f}'
+        """Meaning of blue, black and orange."""
+        return f'blue -{scale:.2f}, black 0, orange +{scale:.2f}'
+
+    def colours(self) -> UInt8Array:
+        """Those of :func:`diverging_colours`; 0 is black."""
+        return diverging_colours()
 
     def draw(self, video: Tensor, scale: float) -> UInt8Array:
-        """(C, T, H, W) to RGB, uint8 (T, H, W, 3); no motion is mid-grey."""
-        return draw_frames(motion_to_rgb(video, scale))
+        """(C, T, H, W), as its mean over the channels, to (T, H, W, 3)."""
+        return draw_signed(video.mean(0), scale)
 
     def magnitude(self, video: Tensor) -> Tensor:
         """(..., C, T, H, W) to its :func:`motion_map` (..., T, H, W)."""
@@ -182,7 +186,7 @@ class FrameDifferenceTarget(TubeletTarget):
 
 
 def motion_scale(motion: Tensor) -> float:
-    """The difference to show as black or white.
+    """The difference to show in the outermost colours.
 
     Args:
         motion: Of any shape; the true one, so that predictions of different
@@ -195,19 +199,6 @@ def motion_scale(motion: Tensor) -> float:
     # `torch.quantile` takes no more than 2**24 values.
     strong = np.quantile(motion.abs().cpu().numpy(), 0.999)
     return max(float(strong), LEAST_SCALE)
-
-
-def motion_to_rgb(motion: Tensor, scale: float) -> Tensor:
-    """Show a difference of frames as a picture around mid-grey.
-
-    Args:
-        motion: (..., C, T, H, W), in units of the [0, 1] pixel range.
-        scale: The difference that is shown as black or white.
-
-    Returns:
-        The same shape, in [0, 1]; no motion is 0.5.
-    """
-    return (motion / (2 * scale) + 0.5).clamp(0, 1)
 
 
 def motion_map(motion: Tensor) -> Tensor:

@@ -9,16 +9,22 @@ import os
 import re
 import runpy
 import sys
+import threading
+from concurrent.futures import Future
 
 import demo  # noqa: E402
+import demo_report as report  # noqa: E402
 import jobs  # noqa: E402
 import numpy as np
 import pytest
-import report  # noqa: E402
 import torch
+from helpers.fake_clock import FakeClock
 from PIL import Image
 
-from mmmotionmae.models.targets import FrameDifferenceTarget
+from mmmotionmae.models.targets import (
+    FrameDifferenceTarget,
+    diverging_colours,
+)
 
 
 @pytest.fixture
@@ -138,7 +144,7 @@ def test_a_failed_step_shows_its_log(tmp_path, monkeypatch):
     # It fails before it matters how its process began; this is faster.
     fork = multiprocessing.get_context('fork')
     monkeypatch.setattr(multiprocessing, 'get_context', lambda method: fork)
-    stage = jobs.Stage(tmp_path, jobs.Results())
+    stage = jobs.Stage(tmp_path, jobs.Results(), total=1.0)
     job = jobs.train_job(
         'broken step', tmp_path / 'no_config.py', tmp_path, options=()
     )
@@ -152,33 +158,97 @@ def test_a_failed_step_shows_its_log(tmp_path, monkeypatch):
 def test_a_process_that_died_before_the_next_step(tmp_path, monkeypatch):
     fork = multiprocessing.get_context('fork')
     monkeypatch.setattr(multiprocessing, 'get_context', lambda method: fork)
-    stage = jobs.Stage(tmp_path, jobs.Results())
+    stage = jobs.Stage(tmp_path, jobs.Results(), total=1.0)
     assert stage.pool.submit(os._exit, 9).exception()
     with pytest.raises(jobs.DemoError, match='late failed: .*process pool'):
         stage.run([jobs.train_job('late', 'x.py', tmp_path, options=())])
+
+
+class Pool:
+    """Ends each job before the call that submits it returns, or later."""
+
+    def __init__(self, at_once):
+        self.at_once, self.names, self.waiting = at_once, [], []
+
+    def submit(self, function, job, log, alone):
+        self.names.append(job.name)
+        future = Future()
+        if self.at_once:
+            future.set_result((1.0, {}))
+        else:
+            threading.Timer(0.01, future.set_result, [(1.0, {})]).start()
+        return future
+
+
+@pytest.mark.parametrize('at_once', [True, False])
+def test_what_needs_weights_follows_as_soon_as_they_are_there(
+    tmp_path, monkeypatch, capsys, at_once
+):
+    results = jobs.Results()
+    stage = jobs.Stage(tmp_path, results, total=8.0, clock=FakeClock())
+    stage.pool.shutdown()
+    stage.pool = Pool(at_once)
+
+    def job(name, cost=1.0):
+        return jobs.Job(name, 'train', (name,), tmp_path / name, cost)
+
+    def after(name, *more):
+        def add():
+            assert results.seconds[name] == 1.0  # it has ended
+            return [job(one) for one in more]
+
+        return add
+
+    stage.run(
+        [job('long', 4.0), job('short')],
+        {'long': after('long', 'c', 'd'), 'd': after('d', 'e')},
+    )
+    names = stage.pool.names
+    assert names[:2] == ['long', 'short'] and names[2:] == ['c', 'd', 'e']
+    assert results.commands == [f'python tools/train.py {n}' for n in names]
+    assert set(results.seconds) == set(names) and stage.done == 8.0
+    assert capsys.readouterr().out.count('done in 1 s') == 5
+
+
+def test_the_time_left_goes_by_what_is_done(tmp_path, capsys):
+    clock = FakeClock()
+    stage = jobs.Stage(tmp_path, jobs.Results(), total=40.0, clock=clock)
+    stage.pool.shutdown()
+    stage.done = 5.0
+    folder = tmp_path / 'run' / '1'
+    (folder / 'vis_data').mkdir(parents=True)
+    row = dict(loss=0.5, iter=3, step=3, r2_pixel=0.25)
+    (folder / 'vis_data/scalars.json').write_text(json.dumps(row))
+    (folder / '1.log').write_text('Iter(train) [ 3/12]  lr: 1\n')
+    running = jobs.Job('run', 'train', (), tmp_path / 'run', 20.0)
+    waiting = jobs.Job('later', 'train', (), tmp_path / 'none', 15.0)
+    clock.advance(65)
+    stage._show([running, waiting])
+    # 5 of the one and a quarter of 20: 10 of 40 in 65 s.
+    assert capsys.readouterr().out.splitlines() == [
+        '[01:05]   run: step 3, loss 0.500, r2_pixel 0.250',
+        '[01:05]   about 3 min left',
+    ]
 
 
 def test_curve_reads_training_lines_only(tmp_path):
     folder = tmp_path / '20260101_000000' / 'vis_data'
     folder.mkdir(parents=True)
     rows = [
-        dict(loss=1.5, step=5),
+        dict(loss=1.5, iter=5, step=5),
         dict(acc=0.5, step=5),
-        dict(loss=1, step=9),
+        dict(loss=1, iter=9, step=9),
     ]
     text = '\n'.join(json.dumps(row) for row in rows)
     (folder / 'scalars.json').write_text(text)
     assert report.Curve.read('x', tmp_path).scalars == [rows[0], rows[2]]
     assert report.Curve.read('x', tmp_path / 'none').scalars == []
-    assert jobs.read_scalars(tmp_path, 'acc') == rows[1:2]
-    (folder / 'scalars.json').write_text(f'{text}\n{{"loss": 0.5, "st')
-    assert jobs.read_scalars(tmp_path, 'loss') == [rows[0], rows[2]]
 
 
 def test_film_strips_hold_the_frames_side_by_side():
     video = torch.rand(1, 3, 4, 40, 48)
     motion = torch.zeros(1, 3, 4, 40, 48)
-    motion[0, 0, 2, 1, 5:9] = 0.4
+    motion[0, 0, 2, 1, 5:9] = 0.06
     (clip,) = report.film_strips(
         dict(
             input=video,
@@ -204,8 +274,10 @@ def test_film_strips_hold_the_frames_side_by_side():
         expected = (255 * video[0, :, t]).round().permute(1, 2, 0).byte()
         assert np.array_equal(frame, expected.numpy())
     strip = pixels(rows['motion, true'])
-    assert strip[2, 98 * 2 + 10].tolist() == [255, 128, 128]
-    assert strip[0, 0].tolist() == [128, 128, 128]
+    colours = diverging_colours()
+    # The mean of the channels is 0.02, on the least scale, 0.05.
+    assert strip[2, 98 * 2 + 10].tolist() == colours[127 + 51].tolist()
+    assert strip[0, 0].tolist() == colours[127].tolist()
 
 
 def test_report_escapes_what_it_is_given(tmp_path):
@@ -216,7 +288,7 @@ def test_report_escapes_what_it_is_given(tmp_path):
         lead='a & b',
         table=None,
         segmentation=None,
-        curves='<svg></svg>',
+        curves=['<svg></svg>'],
         clips=[],
         reconstruction_note='',
         commands=['python x --flag "<y>"'],

@@ -1,0 +1,1 @@
+# Copyright (c) MotionMAE contributors. All rights reserved.
