@@ -21,6 +21,7 @@ GUIDES = sorted(
         '*.md',
         'configs/*/README.md',
         'tools/**/README.md',
+        'docs/*.md',
         'docs/benchmarks/[!0-9]*.md',
     )
     for path in ROOT.glob(pattern)
