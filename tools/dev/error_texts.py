@@ -106,11 +106,7 @@ class Sources:
             ):
                 return {FIELD}
             case ast.FormattedValue(value=value):
-                texts = self._render(value, function, seen)
-                phrases = {text for text in texts if _is_phrase(text)}
-                return phrases | (
-                    set() if phrases and phrases == texts - {''} else {FIELD}
-                )
+                return _phrases(self._render(value, function, seen))
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 return _joined(
                     self._render(part, function, seen)
@@ -159,17 +155,16 @@ class Sources:
             return set()
         if function in self._methods:
             names = names[1:]
-        found = {FIELD}
         if (function, '(') in seen:
-            return found
+            return {FIELD}
         seen = (*seen, (function, '('))
+        found: set[str] = set()
         for call, caller in self._calls[function.name]:
             passed = [k.value for k in call.keywords if k.arg == name]
             if name in names and len(call.args) > names.index(name):
                 passed.append(call.args[names.index(name)])
             for value in passed:
-                texts = self._render(value, caller, seen)
-                found |= {text for text in texts if _is_phrase(text)}
+                found |= _phrases(self._render(value, caller, seen))
         return found
 
     def _render_returned(self, name: str, seen: Seen) -> set[str]:
@@ -187,13 +182,11 @@ class Sources:
 
     def _render_attribute(self, name: str, seen: Seen) -> set[str]:
         """What the attribute of an object is set to."""
-        found = {FIELD}
-        if (None, f'.{name}') not in seen:
-            for value, function in self._attributes[name]:
-                found |= self._render(
-                    value, function, (*seen, (None, f'.{name}'))
-                )
-        return found
+        seen, told = (*seen, (None, f'.{name}')), (None, f'.{name}') in seen
+        found: set[str] = set()
+        for value, function in () if told else self._attributes[name]:
+            found |= self._render(value, function, seen)
+        return found or {FIELD}
 
 
 @cache
@@ -252,8 +245,17 @@ def _name(node: ast.expr) -> str:
     return ast.unparse(node).split('.')[-1]
 
 
-def _is_phrase(text: str) -> bool:
-    return bool(re.search(r'\w+ \w+', text))
+def _phrases(texts: set[str]) -> set[str]:
+    """Those that are told: others are a field."""
+    phrases = {text for text in texts if re.search(r'\w+ \w+', text)}
+    return (
+        phrases
+        if phrases and phrases >= texts - {''}
+        else {
+            *phrases,
+            FIELD,
+        }
+    )
 
 
 def _joined(parts: Iterable[set[str]]) -> set[str]:
