@@ -27,6 +27,8 @@ GUIDES = sorted(
     if path.name != 'CHANGELOG.md'
     and not {'_build', 'generated'} & {*path.parts}
 )
+# What dist_train.sh hands on to torchrun, or does in its place.
+TORCHRUN = {'--max-restarts', '--nnodes', '--rdzv-endpoint'}
 CONFIGS = [
     path
     for path in sorted((ROOT / 'configs').rglob('*.py'))
@@ -38,7 +40,9 @@ def commands_of(script):
     """The calls of tools in a shell script, as lists of words."""
     lines = re.sub(r'\\\n', ' ', script).splitlines()
     for line in lines:
-        words = shlex.split(line.replace(';', ' ; '), comments=True)
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=';&|')
+        lexer.whitespace_split = True
+        words = list(lexer)
         for i, word in enumerate(words):
             if re.fullmatch(r'(?:\./)?tools/[\w/-]+\.(?:py|sh)', word):
                 end = next(
@@ -83,7 +87,8 @@ def flags_of(tool, first=''):
     subcommands = re.search(r'^  \{([\w,]+)\}$', text, flags=re.M)
     if subcommands and first in subcommands[1].split(','):
         text = help_of(tool, first)
-    return set(re.findall(r'--[\w-]+', text))
+    ours = set(re.findall(r'--[\w-]+', text))
+    return ours | TORCHRUN if 'dist_train' in tool else ours
 
 
 def check_script(script):
@@ -133,7 +138,10 @@ def test_checks_can_fail():
         check_script('python tools/train.py CONFIG --no-such-flag')
     with pytest.raises(AssertionError):
         check_script('python tools/train.py configs/none.py')
+    with pytest.raises(AssertionError):
+        check_script('until bash tools/train.py CONFIG --sed; do :; done')
     check_script('python tools/train.py CONFIG --seed 1 && ls --all')
+    check_script('until bash tools/train.py CONFIG --resume; do :; done')
 
 
 def test_files_exist():
@@ -175,11 +183,8 @@ def test_make_targets_exist():
 
 
 # Of pip, torchrun and Slurm.
-FOREIGN_FLAGS = {
-    '--max-restarts',
+FOREIGN_FLAGS = TORCHRUN | {
     '--no-deps',
-    '--nnodes',
-    '--rdzv-endpoint',
     '--requeue',
     '--shutdown-timeout',
     '--signal',
