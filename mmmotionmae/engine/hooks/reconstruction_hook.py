@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...models import MotionMAE
-from ...models.targets import STATISTICS
+from ...utils.choices import STATISTICS
 from ...utils.errors import UsageError
 from ...utils.provenance import unwrap
 from ...utils.seeding import (
