@@ -2,6 +2,7 @@
 """A thousand processes, played by one; and eight real ones."""
 
 import copy
+from collections import Counter
 from math import ceil, prod
 from multiprocessing import get_context
 
@@ -21,8 +22,8 @@ from torch.distributed.checkpoint import DefaultSavePlanner
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.distributed.tensor.debug import CommDebugMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from mmmotionmae.apis.cost import collectives, machine, schedule
@@ -67,7 +68,7 @@ def test_every_sample_once_an_epoch(as_rank, videos):
     for rank in range(WORLD):
         sampler.rank = rank
         drawn = list(sampler)
-        order[:, rank] = [sample.index for sample in drawn]
+        order[:, rank] = [int(sample) for sample in drawn]
         np.add.at(times, order[:, rank], 1)
     assert drawn == last  # as that process draws them itself
     # The first of the round come twice: those that make the shares equal.
@@ -122,11 +123,11 @@ class Net(nn.Module):
         return x
 
 
-def spread(model, mesh):
+def spread(model, mesh, **options):
     """As FSDP2Strategy does it: block by block, then the rest."""
     parts = [b for blocks in collectives.block_lists(model) for b in blocks]
     for module in (*parts, model):
-        fully_shard(module, mesh=mesh, reshard_after_forward=True)
+        fully_shard(module, mesh=mesh, reshard_after_forward=True, **options)
     return model
 
 
@@ -193,17 +194,29 @@ def gradients_of(gradients, parameters):
     return gradients - 8 * parameters.block
 
 
+class Collectives(TorchDispatchMode):
+    """Counts what PyTorch asks of a process group."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == 'c10d':
+            self.counts[func._schema.name] += 1
+        return func(*args, **(kwargs or {}))
+
+
 def test_what_is_sent(as_rank):
     """Collectives that PyTorch calls in a step, and how often."""
     as_rank(0, 8)
     model = spread(Net(), mesh_of((8,)))
-    with CommDebugMode() as counter:
+    with Collectives() as calls:
         model(torch.rand(2, 5, 20)).sum().backward()
-    calls = {str(key): n for key, n in counter.get_comm_counts().items()}
     groups = 3 + 1  # blocks, and the rest
-    assert calls == {
-        'c10d._allgather_base_': 2 * groups,
-        'c10d._reduce_scatter_base_': groups,
+    assert calls.counts == {
+        'c10d::_allgather_base_': 2 * groups,
+        'c10d::_reduce_scatter_base_': groups,
     }
 
 
@@ -212,11 +225,8 @@ def test_copies_of_mixed_precision(as_rank, dtype):
     """Autocast keeps those of all weights, FSDP2's own are given up."""
     as_rank(0, 8)
     width = 48
-    model = Net(width)
     policy = MixedPrecisionPolicy(param_dtype=dtype)
-    mesh = mesh_of((8,))
-    for block in model.blocks:
-        fully_shard(block, mesh=mesh, mp_policy=policy)
+    model = spread(Net(width), mesh_of((8,)), mp_policy=policy)
     weights = {(3 * width, width), (width, width)}
     weights |= {(4 * width, width), (width, 4 * width)}
     weights |= {shape[::-1] for shape in weights}
@@ -309,7 +319,7 @@ def run_rank(rank, folder):
     drawn = []
     for epoch in range(EPOCHS):
         sampler.set_epoch(epoch)
-        drawn.append([sample.index for sample in sampler])
+        drawn.append([int(sample) for sample in sampler])
         for part in batched(drawn[-1], BATCH):
             model.train_step(clips_of(part), wrapper)
     torch.save([drawn, plain.state_dict()], f'{folder}/{rank}.pth')
