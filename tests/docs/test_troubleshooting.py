@@ -105,7 +105,7 @@ def first(x, flag):
     raise OtherError(text)
 
 def second(parser):
-    helper('a', 'it has no head')
+    helper('a', 'it has no head'), helper('c', error)
     helper('b', reason=f'it has {LIMIT} tails')
     parser.error('--one and --two')
     logger.error('this is no error of ours')
@@ -149,7 +149,6 @@ def test_what_is_read_of_a_source(tmp_path):
         'known by name': 22,
         'no name …': 22,
         'Failed: it is kept here': 37,
-        'Failed: …': 37,
     }
 
 
