@@ -87,7 +87,10 @@ def rename_biases(folder, names):
                 break
         else:
             tensors[name] = tensor
-    save_file(tensors, file, {'format': 'pt'})
+    # Into another file: what was read may be a view of this one.
+    new = file.with_suffix('.new')
+    save_file(tensors, new, {'format': 'pt'})
+    new.replace(file)
 
 
 @pytest.fixture(autouse=True)
