@@ -7,7 +7,7 @@ import shlex
 import pytest
 from conftest import ROOT
 from mmengine.config import DictAction
-from test_readme import blocks_of
+from helpers.typed_commands import bash_blocks
 
 from mmmotionmae.apis.runner import load_config
 
@@ -35,7 +35,7 @@ def options_of(command):
 
 COMMANDS = [
     line
-    for block in blocks_of(TEXT)
+    for block in bash_blocks(TEXT)
     for line in re.sub(r'\\\n', ' ', block).splitlines()
     if '--cfg-options' in line
 ]
@@ -47,7 +47,7 @@ def test_each_question_has_a_command_or_says_what_to_install():
     bare = [
         answer.splitlines()[0]
         for answer in answers
-        if not blocks_of(answer) and '`pip install' not in answer
+        if not bash_blocks(answer) and '`pip install' not in answer
     ]
     # What to write into a config, what to look at in the log.
     assert bare == ['`X is not in the registry`', 'Is my loss normal?']

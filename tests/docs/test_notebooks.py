@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
-from test_readme import blocks_of, check_script
+from helpers.typed_commands import bash_blocks
+from test_readme import check_script
 
 from mmmotionmae.utils.video_files import write_video
 
@@ -171,7 +172,7 @@ def test_stored_outputs(name):
 def test_commands(name):
     for cell in notebooks.read(PATHS[name])['cells']:
         if cell['cell_type'] == 'markdown':
-            for block in blocks_of(f'{notebooks.source(cell)}\n'):
+            for block in bash_blocks(f'{notebooks.source(cell)}\n'):
                 check_script(block)
 
 

@@ -9,8 +9,26 @@ says that it changes nothing.
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='make the table of docs/user_guides/clusters.md'
+    )
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='write nothing; exit with 1 if it is not up to date',
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # help ends here: what follows takes seconds to import
 
 from mmengine.config import Config
 
@@ -62,15 +80,7 @@ def with_table(page: str) -> str:
 
 def main() -> int:
     """Write the table if it has changed."""
-    parser = argparse.ArgumentParser(
-        description='make the table of docs/user_guides/clusters.md'
-    )
-    parser.add_argument(
-        '--check',
-        action='store_true',
-        help='write nothing; exit with 1 if it is not up to date',
-    )
-    args = parser.parse_args()
+    args = parse_args()
     old = PAGE.read_text()
     new = with_table(old)
     if new != old and not args.check:

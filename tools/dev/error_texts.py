@@ -49,12 +49,22 @@ class Sources:
         self._attributes = defaultdict(list)
         self._constants: dict[str, list[ast.expr]] = defaultdict(list)
         self._methods: set[Function] = set()
-        for tree in self.trees.values():
+        # Where functions and calls are, and what files import.
+        self._files: dict[ast.AST, Path] = {}
+        self._imports: dict[Path, set[str]] = {}
+        for path, tree in self.trees.items():
             for node in tree.body:
                 if isinstance(node, ast.Assign):
                     for target in node.targets:
                         self._constants[ast.unparse(target)] += [node.value]
             self._index(tree, None, False)
+            self._files |= dict.fromkeys(ast.walk(tree), path)
+            self._imports[path] = {
+                alias.name
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
 
     def texts(self) -> Iterator[tuple[str, Path, int]]:
         """Each text of an error, the file and the line that has it."""
@@ -124,7 +134,7 @@ class Sources:
                 seen = (*seen, (function, name))
                 return self._render_name(name, function, seen)
             case ast.Attribute(value=ast.Name(id='self'), attr=name):
-                return self._render_attribute(name, seen)
+                return self._render_attribute(name, function, seen)
             case ast.Call(func=ast.Name(id=name)):
                 return self._render_returned(name, seen)
         return {FIELD}
@@ -160,12 +170,23 @@ class Sources:
         seen = (*seen, (function, '('))
         found: set[str] = set()
         for call, caller in self._calls[function.name]:
+            if not self._may_call(call, function):
+                continue
             passed = [k.value for k in call.keywords if k.arg == name]
             if name in names and len(call.args) > names.index(name):
                 passed.append(call.args[names.index(name)])
             for value in passed:
                 found |= _phrases(self._render(value, caller, seen))
         return found
+
+    def _may_call(self, call: ast.Call, function: Function) -> bool:
+        """Whether it can be this function, and not another of its name."""
+        if isinstance(call.func, ast.Attribute) or function in self._methods:
+            return function in self._methods
+        file = self._files[call]
+        return file == self._files[function] or (
+            function.name in self._imports[file]
+        )
 
     def _render_returned(self, name: str, seen: Seen) -> set[str]:
         """What functions of a name return."""
@@ -180,12 +201,15 @@ class Sources:
                     )
         return found or {FIELD}
 
-    def _render_attribute(self, name: str, seen: Seen) -> set[str]:
-        """What the attribute of an object is set to."""
+    def _render_attribute(
+        self, name: str, user: Function | None, seen: Seen
+    ) -> set[str]:
+        """What the attribute of an object is set to, in the same file."""
         seen, told = (*seen, (None, f'.{name}')), (None, f'.{name}') in seen
         found: set[str] = set()
         for value, function in () if told else self._attributes[name]:
-            found |= self._render(value, function, seen)
+            if user and self._files[value] == self._files[user]:
+                found |= self._render(value, function, seen)
         return found or {FIELD}
 
 
