@@ -8,6 +8,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from torch import nn
 
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
+from ..utils.sharded_folders import is_sharded
 from .files import read_safetensors
+from .sharded import read_sharded
 from .shipped import locate_checkpoint
 from .strict import (
     check_finite,
@@ -67,6 +70,10 @@ def load_checkpoints_safely() -> None:
         logger: Any = 'current',
     ) -> Any:
         filename = locate_checkpoint(str(filename))
+        if is_sharded(Path(filename)):
+            sharded = read_sharded(Path(filename))
+            _remember(sharded, filename)
+            return sharded
         if osp.isdir(filename):
             raise CheckpointError(
                 f'{filename} is a folder; a checkpoint file is needed '

@@ -48,6 +48,8 @@ def apply() -> None:
     running.allow_amp_on_cpu()
     running.allow_launchers_on_cpu()
     running.allow_ddp_on_cpu()
+    running.keep_each_gradient_once()
+    running.begin_runs_before_loading()
     running.wrap_only_what_can_be_trained()
     drawing.draw_predictions()
     drawing.write_predictions_on_pictures()

@@ -7,7 +7,13 @@ from typing import Any
 
 from ..utils.errors import CheckpointError
 from ..utils.patching import once, warn
-from ..utils.run_folder import choose_checkpoint, note_last_checkpoint
+from ..utils.run_folder import (
+    LAST,
+    choose_checkpoint,
+    finish_saving,
+    note_last_checkpoint,
+    when_saved,
+)
 
 
 @once
@@ -53,21 +59,41 @@ def find_checkpoints_of_the_work_dir() -> None:
 def note_names_of_checkpoints() -> None:
     """``CheckpointHook`` writes a path that does not move along.
 
-    It also writes it in place. See :func:`note_last_checkpoint`.
+    It also writes it in place, and before a strategy that writes while
+    training goes on is done. See :func:`note_last_checkpoint`. Nor does it
+    wait for a checkpoint that is being written before it removes another.
 
-    Remove when: ``last_checkpoint`` holds a name.
+    Remove when: ``last_checkpoint`` holds a name, of what is complete.
     """
     from mmengine.dist import is_main_process
     from mmengine.hooks import CheckpointHook
 
     save = CheckpointHook._save_checkpoint_with_step
+    save_best = CheckpointHook._save_best_checkpoint
 
     @wraps(save)
     def save_and_note(
         self: CheckpointHook, runner: Any, step: int, meta: dict
     ) -> None:
+        finish_saving(runner)
+        work_dir = Path(runner.work_dir)
+        noted = work_dir / LAST
+        before = noted.read_text() if noted.is_file() else None
         save(self, runner, step, meta)
         if is_main_process():
-            note_last_checkpoint(Path(runner.work_dir), str(self.last_ckpt))
+            name = str(self.last_ckpt)
+            if before is None:
+                noted.unlink(missing_ok=True)
+            else:
+                note_last_checkpoint(work_dir, before)
+            when_saved(runner, lambda: note_last_checkpoint(work_dir, name))
 
+    @wraps(save_best)
+    def finish_and_save_best(
+        self: CheckpointHook, runner: Any, metrics: dict
+    ) -> None:
+        finish_saving(runner)
+        save_best(self, runner, metrics)
+
+    CheckpointHook._save_best_checkpoint = finish_and_save_best
     CheckpointHook._save_checkpoint_with_step = save_and_note
