@@ -246,9 +246,7 @@ def _put_tensors(
         return tensor
     if isinstance(value, dict):
         for key in value:
-            value[key] = _put_tensors(
-                value[key], (*path, key), index, tensors
-            )
+            value[key] = _put_tensors(value[key], (*path, key), index, tensors)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             value[i] = _put_tensors(item, (*path, i), index, tensors)

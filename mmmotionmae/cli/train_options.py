@@ -72,15 +72,15 @@ def set_fsdp(cfg: Config) -> None:
         UsageError: If the config has another runner or strategy.
     """
     runner = cfg.get('runner_type', 'Runner')
-    strategy = cfg.get('strategy') or dict(type='FSDP2Strategy')
+    strategy = dict(type='FSDP2Strategy') | dict(cfg.get('strategy') or {})
     if runner not in ('Runner', 'FlexibleRunner'):
         raise UsageError(
             f'--fsdp is for FlexibleRunner, but the config has {runner!r}.'
         )
-    if strategy.get('type') != 'FSDP2Strategy':
+    if strategy['type'] != 'FSDP2Strategy':
         raise UsageError(
             f'--fsdp is FSDP2Strategy, but the config has the strategy '
-            f'{strategy.get("type")!r}.'
+            f'{strategy["type"]!r}.'
         )
     if cfg.get('model_wrapper_cfg'):
         raise UsageError(

@@ -64,7 +64,8 @@ def _run(
             timeout=timedelta(seconds=HUNG),
         )
         function(*args)
-        dist.barrier()
+        if dist.is_initialized():
+            dist.barrier()
         code = 0
     except SystemExit as end:
         code = int(str(end.code))

@@ -16,6 +16,24 @@ from .resumed_runs import FINETUNE, PRETRAIN, TRAIN
 BATCH = 12  # of all processes together
 TINY = dict(embed_dims=32, depth=2, num_heads=2)
 CONFIGS = dict(pretrain=PRETRAIN, finetune=FINETUNE)
+# Layer decay, averaged weights, clipping, accumulation, best checkpoints.
+FULL = f"""
+_base_ = ['{FINETUNE}']
+model = dict(backbone=dict(drop_path_rate=0.0))
+optim_wrapper = dict(
+    constructor='LearningRateDecayOptimizerConstructor',
+    accumulative_counts=2,
+    clip_grad=dict(max_norm=0.5),
+    paramwise_cfg=dict(
+        _delete_=True, decay_rate=0.5, decay_type='layer_wise', num_layers=2
+    ),
+)
+custom_hooks = [
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.3)
+]
+train_cfg = dict(val_interval=1)
+default_hooks = dict(checkpoint=dict(save_best='acc/top1'))
+"""
 
 
 class Losses(Hook):
@@ -25,19 +43,8 @@ class Losses(Hook):
         self.values = []
 
     def after_train_iter(self, runner, batch_idx, data_batch, outputs):
-        values = all_gather_object(float(outputs['loss']))
+        values = all_gather_object(outputs['loss'].item())
         self.values.append(sum(values) / len(values))
-
-
-class End(Hook):
-    """Ends a run after so many iterations, as Ctrl-C does."""
-
-    def __init__(self, iterations):
-        self.iterations = iterations
-
-    def after_train_iter(self, runner, batch_idx, **kwargs):
-        if runner.iter + 1 == self.iterations:
-            raise KeyboardInterrupt
 
 
 def train(task, work_dir, *options, flags=(), epochs=2, hooks=()):
@@ -49,7 +56,8 @@ def train(task, work_dir, *options, flags=(), epochs=2, hooks=()):
     else:
         sizes += [f'model.cls_head.in_channels={TINY["embed_dims"]}']
     losses = Losses()
-    argv = [str(CONFIGS[task]), '--work-dir', str(work_dir), *flags]
+    config = CONFIGS.get(task, Path('full.py'))
+    argv = [str(config), '--work-dir', str(work_dir), *flags]
     argv += ['--launcher', 'pytorch'] if 'RANK' in os.environ else []
     argv += [] if '--validate' in flags else ['--no-validate']
     argv = [text for text in argv if text != '--validate']
@@ -70,19 +78,20 @@ def train(task, work_dir, *options, flags=(), epochs=2, hooks=()):
     return losses.values
 
 
-def train_in(ranks, task, work_dir, *options, flags=(), **kwargs):
-    """A training in so many processes; 0: in none but this one's child."""
+def train_in(ranks, task, work_dir, *options, flags=(), expected=0, **kwargs):
+    """A training in so many processes; 0: in one without a group."""
+    Path('full.py').write_text(FULL)
 
     def run():
         if not ranks:
             torch.distributed.destroy_process_group()
             os.environ.pop('RANK')
         train(task, work_dir, *options, flags=flags, **kwargs)
-        if not ranks and not torch.distributed.is_initialized():
-            os._exit(0)
 
-    run_ranks(max(ranks, 1), run)
-    return json.loads(Path(work_dir, 'losses.json').read_text())
+    run_ranks(max(ranks, 1), run, expected=expected)
+    if not expected:
+        return json.loads(Path(work_dir, 'losses.json').read_text())
+    return []
 
 
 def tensors_of(path, prefix=''):
@@ -97,7 +106,7 @@ def tensors_of(path, prefix=''):
             flat[place] = value
 
     content = torch.load(path, weights_only=True)
-    content.pop('message_hub')
+    content.pop('message_hub', None)
     walk('', content)
     return {k: v for k, v in flat.items() if k.startswith(prefix)}
 

@@ -1,20 +1,16 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 import os
 import os.path as osp
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mmengine
 import torch
 import torch.distributed as dist
 from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
-from mmengine.dist import is_main_process
 from mmengine.registry import STRATEGIES
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -27,26 +23,15 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor
 from torch.utils.serialization import config as serialization
 
-from ...checkpoints.sharded import placing, write_sharded
-from ...utils.errors import CheckpointError, UsageError
+from ...checkpoints.sharded import placing
+from ...utils.errors import UsageError
 from ...utils.sharding import like_local, part_like, whole
 from ..hooks.compile_blocks_hook import find_blocks
 from ..hooks.deferred_runtime_info_hook import single_wrappers
 from .copying import allow_copies
+from .saving import Saver
 
 DTYPES = ('bfloat16', 'float16', 'float32')
-
-
-class CheckpointOptions(NamedTuple):
-    """How :class:`FSDP2Strategy` saves.
-
-    Attributes:
-        sharded: Whether in parts, into a folder.
-        asynchronous: Whether training goes on meanwhile.
-    """
-
-    sharded: bool = False
-    asynchronous: bool = False
 
 
 @STRATEGIES.register_module()
@@ -109,7 +94,9 @@ class FSDP2Strategy(DDPStrategy):
         checkpoint: dict[str, bool] | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, value in dict(param=param_dtype, reduce=reduce_dtype).items():
+        for name, value in dict(
+            param=param_dtype, reduce=reduce_dtype
+        ).items():
             if value not in (*DTYPES, *([None] if name == 'param' else [])):
                 raise UsageError(
                     f'FSDP2Strategy: {name}_dtype must be one of '
@@ -133,11 +120,7 @@ class FSDP2Strategy(DDPStrategy):
         )
         self.cpu_offload = cpu_offload
         self.shard_size = shard_size
-        self.checkpoint = CheckpointOptions(**(checkpoint or {}))
-        self._group: dist.ProcessGroup | None = None  # for saving alone
-        self._pending: Future | None = None
-        self._actions: list[Callable[[], object]] = []
-        self._lock = threading.RLock()
+        self._saver = Saver(**(checkpoint or {}))
         super().__init__(**kwargs)
 
     # ------------------------------------------------------------ processes
@@ -165,7 +148,9 @@ class FSDP2Strategy(DDPStrategy):
         if size == 'node':
             size = int(os.environ.get('LOCAL_WORLD_SIZE', count))
         if size is None or size == count:
-            return init_device_mesh(device, (count,), mesh_dim_names=('shard',))
+            return init_device_mesh(
+                device, (count,), mesh_dim_names=('shard',)
+            )
         if not isinstance(size, int) or size < 2 or count % size:
             raise UsageError(
                 f'FSDP2Strategy: shard_size={self.shard_size!r} must divide '
@@ -183,12 +168,13 @@ class FSDP2Strategy(DDPStrategy):
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         device = get_device()
         model = self.convert_model(model.to(device))
+        mesh = self._make_mesh(device)
         try:
             blocks = find_blocks(model, self.blocks)
         except ValueError as error:
             raise UsageError(f'FSDP2Strategy(blocks=...): {error}') from error
         options: dict[str, Any] = dict(
-            mesh=self._make_mesh(device),
+            mesh=mesh,
             reshard_after_forward=self.reshard_after_forward,
             mp_policy=self.precision,
             offload_policy=(
@@ -200,7 +186,9 @@ class FSDP2Strategy(DDPStrategy):
         allow_copies(model)
         return model
 
-    def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
+    def build_optim_wrapper(
+        self, optim_wrapper: Any, model: Any = None
+    ) -> Any:
         """Build it; the norm of the gradients is that of all processes."""
         wrapper = super().build_optim_wrapper(optim_wrapper, model)
         for single in single_wrappers(wrapper):
@@ -225,7 +213,6 @@ class FSDP2Strategy(DDPStrategy):
         callback: Callable | None = None,
     ) -> None:
         """Save a checkpoint; all processes call this."""
-        self.finish_saving()
         checkpoint = dict(state_dict=self.model_state_dict())
         if save_optimizer and hasattr(self, 'optim_wrapper'):
             checkpoint['optimizer'] = self.optim_state_dict()
@@ -239,36 +226,11 @@ class FSDP2Strategy(DDPStrategy):
         )
         if callback is not None:
             callback(checkpoint)
-        if self.checkpoint.sharded:
-            self._save_parts(checkpoint, Path(filename))
-            return
-        content = _gather(checkpoint, is_main_process())
-        if is_main_process():
-            mmengine.runner.checkpoint.save_checkpoint(content, filename)
-
-    def _save_parts(self, checkpoint: dict, folder: Path) -> None:
-        if self._group is None:
-            self._group = dist.new_group(backend='gloo')
-        self._pending = write_sharded(
-            checkpoint, folder, self._group, self.checkpoint.asynchronous
-        )
-        if self._pending is not None:
-            self._pending.add_done_callback(self._when_done)
-
-    def _when_done(self, pending: Future) -> None:
-        with self._lock:
-            if pending.exception() is None:
-                while self._actions:
-                    self._actions.pop(0)()
+        self._saver.write(checkpoint, filename)
 
     def when_saved(self, action: Callable[[], object]) -> None:
         """Call a function once the last checkpoint is complete."""
-        with self._lock:
-            self._actions.append(action)
-            if self._pending is None:
-                self._actions.pop()()
-            elif self._pending.done():
-                self._when_done(self._pending)
+        self._saver.when_saved(action)
 
     def finish_saving(self) -> None:
         """Wait until the last checkpoint is complete; for all processes.
@@ -276,17 +238,7 @@ class FSDP2Strategy(DDPStrategy):
         Raises:
             CheckpointError: If it could not be written.
         """
-        pending, self._pending = self._pending, None
-        if pending is None:
-            return
-        error = pending.exception()  # which waits
-        if error is None:
-            self._when_done(pending)  # unless that is done
-            return
-        self._actions.clear()
-        raise CheckpointError(
-            f'The last checkpoint could not be written ({error}).'
-        ) from error
+        self._saver.finish()
 
     # -------------------------------------------------------------- loading
 
@@ -304,7 +256,9 @@ class FSDP2Strategy(DDPStrategy):
         # The processes of a machine share the pages of a mapped file.
         mapped = osp.isfile(filename) and not filename.endswith('.safetensors')
         with (
-            serialization.patch('load.mmap', True) if mapped else nullcontext(),
+            serialization.patch('load.mmap', True)
+            if mapped
+            else nullcontext(),
             placing(self._place),
         ):
             kwargs['map_location'] = 'cpu'
@@ -372,27 +326,3 @@ def _gives_whole(function: Callable) -> Callable:
         return whole(function(*args, **kwargs))
 
     return call
-
-
-def _gather(value: Any, keep: bool) -> Any:
-    """Gather all tensors inside, one at a time, into the host's memory.
-
-    Args:
-        value: Dicts and lists, in the same order on all processes.
-        keep: Whether this process needs the result.
-
-    Returns:
-        The same with whole tensors, if ``keep``.
-    """
-    if isinstance(value, DTensor):
-        gathered = whole(value.detach())
-        return gathered.cpu() if keep else None
-    if isinstance(value, Mapping):
-        items = {k: _gather(v, keep) for k, v in value.items()}
-        copy = type(value)(items) if isinstance(value, dict) else items
-        if hasattr(value, '_metadata'):  # versions inside a state dict
-            vars(copy)['_metadata'] = value._metadata
-        return copy
-    if isinstance(value, (list, tuple)):
-        return type(value)(_gather(item, keep) for item in value)
-    return value
