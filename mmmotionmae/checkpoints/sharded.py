@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from mmengine.dist import is_main_process
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
@@ -107,6 +109,9 @@ def write_sharded(
 
     Returns:
         What ends when the folder is there, if ``asynchronous``.
+
+    Raises:
+        CheckpointError: If it cannot be written, unless ``asynchronous``.
     """
     tensors: dict[str, Tensor] = {}
     rest, buffer = _take_tensors(checkpoint, (), tensors), BytesIO()
@@ -117,8 +122,18 @@ def write_sharded(
     if asynchronous:
         future: Any = dcp.async_save(tensors, **options)
         return future
-    dcp.save(tensors, **options)
+    try:
+        dcp.save(tensors, **options)
+    except CheckpointException as error:
+        raise cannot_write(error) from error
     return None
+
+
+def cannot_write(error: BaseException) -> CheckpointError:
+    """The error of a checkpoint that could not be written, for people."""
+    return CheckpointError(
+        f'The last checkpoint could not be written ({reason_of(error)}).'
+    )
 
 
 def _take_tensors(
@@ -214,20 +229,35 @@ def read_sharded(folder: Path) -> dict[str, Any]:
     problem = problem_of_folder(folder)
     if problem is not None:
         raise CheckpointError(f'{folder} {problem}.')
-    with loading_checkpoint():
-        content = torch.load(
-            folder / REST, map_location='cpu', weights_only=True
-        )
-        tensors: dict[str, Tensor] = {}
-        content = _put_tensors(content, (), read_index(folder), tensors)
-        with warnings.catch_warnings():
-            # Each process reads on its own, as it is meant to.
-            warnings.filterwarnings('ignore', 'torch.distributed is disabled')
-            if tensors:
-                dcp.load(
-                    dict(tensors), storage_reader=_Reader(folder), no_dist=True
-                )
+    try:
+        with loading_checkpoint():
+            return _read(folder)
+    except (CheckpointException, UnpicklingError) as error:
+        raise CheckpointError(
+            f'{folder} was not loaded: it is damaged, or holds more than '
+            f'tensors and plain values ({reason_of(error)}).'
+        ) from error
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content = torch.load(folder / REST, map_location='cpu', weights_only=True)
+    tensors: dict[str, Tensor] = {}
+    content = _put_tensors(content, (), read_index(folder), tensors)
+    with warnings.catch_warnings():
+        # Each process reads on its own, as it is meant to.
+        warnings.filterwarnings('ignore', 'torch.distributed is disabled')
+        if tensors:
+            dcp.load(tensors, storage_reader=_Reader(folder), no_dist=True)
     return dict(content)
+
+
+def reason_of(error: BaseException) -> str:
+    """The reason for a failure, without tracebacks, in one line."""
+    failures = getattr(error, 'failures', None)  # of each process
+    if failures:
+        error = next(iter(failures.values()))[0]
+    first = str(error).strip().split('\n')[0]
+    return f'{type(error).__name__}: {first}'
 
 
 def _put_tensors(

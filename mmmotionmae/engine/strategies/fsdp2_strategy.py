@@ -24,6 +24,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.serialization import config as serialization
 
 from ...checkpoints.sharded import placing
+from ...models import GradientBalance
 from ...utils.errors import UsageError
 from ...utils.sharding import like_local, part_like, whole
 from ..hooks.compile_blocks_hook import find_blocks
@@ -181,6 +182,11 @@ class FSDP2Strategy(DDPStrategy):
                 CPUOffloadPolicy() if self.cpu_offload else OffloadPolicy()
             ),
         )
+        if any(isinstance(m, GradientBalance) for m in model.modules()):
+            # It goes back through all after the encoder before the forward
+            # pass is over: that is gathered with the model, for as long.
+            inside = {id(module) for module in model.backbone.modules()}
+            blocks = [block for block in blocks if id(block) in inside]
         for module in (*blocks, model):
             fully_shard(module, **options)
         allow_copies(model)

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from mmengine.dist import is_main_process
 from torch.distributed.tensor import DTensor
 
-from ...checkpoints.sharded import write_sharded
-from ...utils.errors import CheckpointError, UsageError
+from ...checkpoints.sharded import cannot_write, write_sharded
+from ...utils.errors import UsageError
 from ...utils.files import remove
 from ...utils.sharding import whole
 
@@ -96,9 +96,7 @@ class Saver:
         self._act(pending)  # it may not have been done yet
         self._actions.clear()
         if error is not None:
-            raise CheckpointError(
-                f'The last checkpoint could not be written ({error}).'
-            ) from error
+            raise cannot_write(error) from error
 
 
 def gather(value: Any, keep: bool) -> Any:
