@@ -19,19 +19,20 @@ def allow_copies(model: nn.Module) -> None:
     Args:
         model: After ``fully_shard``; its classes are changed in place.
     """
-    for cls in {type(m) for m in model.modules() if isinstance(m, FSDPModule)}:
-        cls.__deepcopy__ = _copy
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            setattr(type(module), '__deepcopy__', _copy)  # noqa: B010
 
 
 def _copy(module: Any, memo: dict[int, Any]) -> nn.Module:
     """``__deepcopy__`` of a class that ``fully_shard`` has made."""
-    _, _, original, *_ = type(module).__mro__  # itself, FSDPModule, yours
+    original: Any = type(module).__mro__[2]  # itself, FSDPModule, yours
     for parameter in module.parameters():
         if id(parameter) not in memo:
             memo[id(parameter)] = nn.Parameter(
                 parameter.detach().clone(), parameter.requires_grad
             )
-    new = original.__new__(original)
+    new: nn.Module = original.__new__(original)
     memo[id(module)] = new
     for name, value in vars(module).items():
         if name in (STATE_KEY, REGISTRY_KEY):

@@ -185,7 +185,8 @@ class FSDP2Strategy(DDPStrategy):
         if any(isinstance(m, GradientBalance) for m in model.modules()):
             # It goes back through all after the encoder before the forward
             # pass is over: that is gathered with the model, for as long.
-            inside = {id(module) for module in model.backbone.modules()}
+            encoder: Any = model.backbone
+            inside = {id(module) for module in encoder.modules()}
             blocks = [block for block in blocks if id(block) in inside]
         for module in (*blocks, model):
             fully_shard(module, **options)
@@ -255,16 +256,15 @@ class FSDP2Strategy(DDPStrategy):
 
         def keep_parts(checkpoint: dict) -> None:
             for section in ('state_dict', 'ema_state_dict'):
-                self._keep_parts(checkpoint.get(section))
+                self._keep_parts(checkpoint.get(section) or {})
             if callback is not None:
                 callback(checkpoint)
 
         # The processes of a machine share the pages of a mapped file.
+        loading: Any = serialization
         mapped = osp.isfile(filename) and not filename.endswith('.safetensors')
         with (
-            serialization.patch('load.mmap', True)
-            if mapped
-            else nullcontext(),
+            loading.patch('load.mmap', True) if mapped else nullcontext(),
             placing(self._place),
         ):
             kwargs['map_location'] = 'cpu'
@@ -294,11 +294,11 @@ class FSDP2Strategy(DDPStrategy):
         local = torch.empty_like(like.to_local(), dtype=dtype)
         return like_local(like, local.detach())
 
-    def _keep_parts(self, state: dict | None) -> None:
+    def _keep_parts(self, state: dict) -> None:
         """Replace whole weights of these names by parts, in place."""
         own = dict(self.model.named_parameters())
-        for name, value in (state or {}).items():
-            like = own.get(name.removeprefix('module.'))
+        for name, value in state.items():
+            like: Any = own.get(name.removeprefix('module.'))
             if _fits(like, value):
                 state[name] = part_like(like, value)
 
