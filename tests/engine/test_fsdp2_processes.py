@@ -237,6 +237,34 @@ def test_killed_while_it_writes(runs, monkeypatch):
         assert torch.equal(value, two['state_dict'][name]), name
 
 
+class Ask(Hook):
+    """The second process is asked to end in the second step."""
+
+    def after_train_iter(self, runner, batch_idx, **kwargs):
+        if runner.iter == 1 and dist.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [[], [PARTS, ASYNCHRONOUS]], ids=len)
+def test_asked_to_end(runs, options):
+    goal, name = (
+        runs('fsdp2', 2, 'pretrain', flags=FSDP),
+        f'asked{len(options)}',
+    )
+    arguments = [name, 2, 'pretrain', *options]
+    run = runs(*arguments, flags=FSDP, hooks=[Ask()], expected=85)
+    last = run / (run / 'last_checkpoint').read_text()
+    assert last.name == 'interim_iter_3.pth'
+    assert last.is_dir() == bool(options)
+    runs(*arguments, flags=[*FSDP, '--resume'], again=True)
+    assert losses_of(run) == losses_of(goal)[3:]
+    assert not [*run.glob('interim*')]
+    assert largest_difference(
+        run / 'backbone.pth', goal / 'backbone.pth'
+    ) == 0  # fmt: skip
+
+
 # ------------------------------------------------------------------ two levels
 
 

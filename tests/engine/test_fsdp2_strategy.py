@@ -9,19 +9,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.spread_runs import largest_difference, train, train_in
+from helpers.resumed_runs import FINETUNE, load_tool
+from helpers.spread_runs import (
+    largest_difference,
+    sizes_of,
+    train,
+    train_in,
+)
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.registry import STRATEGIES
 from torch.distributed.tensor import DTensor, Shard
 
-from mmmotionmae.checkpoints import CheckpointError, read_checkpoint
+from mmmotionmae.checkpoints import CheckpointError, read_checkpoint, sharded
 from mmmotionmae.checkpoints.sharded import read_sharded
 from mmmotionmae.datasets import moving_shapes
 from mmmotionmae.utils.errors import UsageError
 from mmmotionmae.utils.run_folder import choose_checkpoint, sweep
 from mmmotionmae.utils.sharded_folders import problem_of_folder
 
+TEST = load_tool('test')
 PARTS = 'strategy.checkpoint.sharded=True'
 
 
@@ -242,6 +249,45 @@ def test_a_folder_is_resumed_by_any_run(folder, in_folder):
         assert largest_difference(
             whole / 'epoch_2.pth', f'{name}/epoch_2.pth'
         ) == 0  # fmt: skip
+
+
+def test_old_folders_make_room(runs):
+    """Written while training goes on; the one before is complete by then."""
+    options = [PARTS, 'strategy.checkpoint.asynchronous=True']
+    options += ['default_hooks.checkpoint.max_keep_ckpts=1']
+    run = runs('few', 0, 'pretrain', *options, flags=['--fsdp'], epochs=3)
+    assert [path.name for path in run.glob('epoch*')] == ['epoch_3.pth']
+    assert (run / 'last_checkpoint').read_text() == 'epoch_3.pth'
+    assert problem_of_folder(run / 'epoch_3.pth') is None
+
+
+def test_a_full_disk_is_told_in_one_line(in_folder, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(28, 'No space left on device', 'x.distcp')
+
+    monkeypatch.setattr(sharded._Writer, 'write_data', fail)
+    for more in ([], ['strategy.checkpoint.asynchronous=True']):
+        with pytest.raises(CheckpointError, match='could not be .*No space'):
+            train('pretrain', 'full', PARTS, *more, flags=['--fsdp'], epochs=1)
+        assert not Path('full/last_checkpoint').exists()
+
+
+def test_a_test_of_parts(in_folder):
+    """It tells what it tests by its weights, which each has a part of."""
+    train('finetune', 'tuned', epochs=1)
+    results, scores = [], []
+    for name in ('plain', 'spread'):
+        argv = [str(FINETUNE), 'tuned/epoch_1.pth', '--dump', f'{name}.pkl']
+        argv += ['--cfg-options', 'log_level=ERROR', *sizes_of('finetune')]
+        argv += [f'experiment_name={name}']
+        if name == 'spread':
+            argv += ['runner_type=FlexibleRunner']
+            argv += ['strategy.type=FSDP2Strategy']
+        results.append(TEST.test(TEST.parse_args(argv)))
+        dump = pickle.loads(Path(f'{name}.pkl').read_bytes())
+        scores.append(torch.stack([r['pred_score'] for r in dump]))
+    assert results[0] == results[1]
+    assert scores[0].shape == (16, 8) and torch.equal(*scores)
 
 
 def test_broken_folders_are_passed_over(folder, in_folder):

@@ -47,21 +47,24 @@ class Losses(Hook):
         self.values.append(sum(values) / len(values))
 
 
+def sizes_of(task):
+    """Options that make the model of a config small."""
+    sizes = [f'model.backbone.{key}={value}' for key, value in TINY.items()]
+    if task == 'pretrain':
+        return [*sizes, 'model.neck.embed_dims=16', 'model.neck.depth=1']
+    return [*sizes, f'model.cls_head.in_channels={TINY["embed_dims"]}']
+
+
 def train(task, work_dir, *options, flags=(), epochs=2, hooks=()):
     """One training, in this process or in each of a group; its losses."""
     ranks = get_world_size()
-    sizes = [f'model.backbone.{key}={value}' for key, value in TINY.items()]
-    if task == 'pretrain':
-        sizes += ['model.neck.embed_dims=16', 'model.neck.depth=1']
-    else:
-        sizes += [f'model.cls_head.in_channels={TINY["embed_dims"]}']
     losses = Losses()
     config = CONFIGS.get(task, Path('full.py'))
     argv = [str(config), '--work-dir', str(work_dir), *flags]
     argv += ['--launcher', 'pytorch'] if 'RANK' in os.environ else []
     argv += [] if '--validate' in flags else ['--no-validate']
     argv = [text for text in argv if text != '--validate']
-    argv += ['--cfg-options', *sizes, *options]
+    argv += ['--cfg-options', *sizes_of(task)]
     argv += [
         f'experiment_name={uuid.uuid4().hex}',
         f'train_cfg.max_epochs={epochs}',
@@ -71,6 +74,7 @@ def train(task, work_dir, *options, flags=(), epochs=2, hooks=()):
         'default_hooks.checkpoint.max_keep_ckpts=-1',
         'default_hooks.checkpoint.save_optimizer=True',
         'log_level=ERROR',
+        *options,
     ]
     TRAIN.train(TRAIN.parse_args(argv), [losses, *hooks])
     if is_main_process():

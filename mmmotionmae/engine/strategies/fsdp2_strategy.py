@@ -147,7 +147,7 @@ class FSDP2Strategy(DDPStrategy):
     def _make_mesh(self, device: str) -> DeviceMesh:
         count, size = self.world_size, self.shard_size
         if size == 'node':
-            size = int(os.environ.get('LOCAL_WORLD_SIZE', count))
+            size = int(os.environ.get('LOCAL_WORLD_SIZE') or count)
         if size is None or size == count:
             return init_device_mesh(
                 device, (count,), mesh_dim_names=('shard',)
