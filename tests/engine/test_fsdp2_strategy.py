@@ -127,7 +127,11 @@ def test_one_process_needs_no_launcher(in_folder):
 @pytest.mark.parametrize(
     ('options', 'hooks'),
     [
-        ([], [dict(type='CompileBlocksHook', backend='eager')]),
+        pytest.param(
+            [],
+            [dict(type='CompileBlocksHook', backend='eager')],
+            marks=pytest.mark.slow,
+        ),
         (['model.head.balance.type=GradientBalance'], []),
     ],
     ids=['compiled', 'balanced'],

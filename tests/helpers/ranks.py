@@ -1,6 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Processes of one group on this machine, forked: nothing is imported anew."""
 
+import gc
 import os
 import tempfile
 import traceback
@@ -51,6 +52,8 @@ def _run(
     folder: Path, rank: int, count: int, function: Callable, args: Any
 ) -> None:  # pragma: no cover
     code = 1
+    # What is left of groups in the parent must not be collected here.
+    gc.freeze()
     try:
         torch.set_num_threads(1)
         os.environ.update(
