@@ -146,6 +146,38 @@ def test_blocks_that_are_run_in_other_ways(in_folder, options, hooks):
     assert largest_difference('plain/epoch_1.pth', 'spread/epoch_1.pth') == 0
 
 
+def test_blocks_in_half_precision(in_folder):
+    """Weights, and what is between the blocks, stay as they are."""
+
+    class Types(Hook):
+        def before_train(self, runner):
+            self.seen = []
+            block = runner.model.backbone.blocks[1]
+            block.attn.register_forward_hook(self.look)
+            block.register_forward_hook(self.look)
+
+        def look(self, module, inputs, output):
+            types = {p.dtype for p in module.parameters()}
+            self.seen.append((*types, output.dtype))
+
+    types = Types()
+    exact = train('pretrain', 'plain', epochs=1)
+    options = ['strategy.param_dtype=bfloat16']
+    half = train(
+        'pretrain', 'half', *options, flags=['--fsdp'], epochs=1, hooks=[types]
+    )
+    bfloat16, float32 = torch.bfloat16, torch.float32
+    assert types.seen[0] == (bfloat16, bfloat16)
+    assert types.seen[1][-1] == float32
+    assert exact != half and exact == pytest.approx(half, rel=0.02)
+    difference = largest_difference('plain/epoch_1.pth', 'half/epoch_1.pth')
+    assert 0 < difference < 0.1
+    state = torch.load('half/epoch_1.pth', weights_only=True)['state_dict']
+    assert {v.dtype for v in state.values() if v.is_floating_point()} == {
+        float32
+    }
+
+
 def test_settings_without_a_sense(in_folder):
     def build(**settings):
         return STRATEGIES.build(

@@ -61,10 +61,10 @@ class FSDP2Strategy(DDPStrategy):
             forward pass and gathered again for the backward pass (least
             memory), or kept. Defaults to True.
         param_dtype (str, optional): Type in which blocks are gathered and
-            computed: ``'bfloat16'`` halves the traffic. The parts, and the
-            optimiser, stay float32. None: as they are; mixed precision is
-            then that of ``AmpOptimWrapper``, as without this strategy.
-            Defaults to None.
+            computed: ``'bfloat16'`` halves the traffic. The parts, the
+            optimiser, what lies between blocks and the losses stay float32.
+            None: as they are; mixed precision is then that of
+            ``AmpOptimWrapper``, as without this strategy. Defaults to None.
         reduce_dtype (str): Type in which gradients are summed up. Defaults
             to ``'float32'``.
         cpu_offload (bool): Keep parts, gradients and the optimiser in the
@@ -115,10 +115,14 @@ class FSDP2Strategy(DDPStrategy):
             )
         self.blocks = (blocks,) if isinstance(blocks, str) else tuple(blocks)
         self.reshard_after_forward = reshard_after_forward
-        self.precision = MixedPrecisionPolicy(
-            None if param_dtype is None else getattr(torch, param_dtype),
-            getattr(torch, reduce_dtype),
-        )
+        # Of all but the blocks: as it is, so that targets keep theirs.
+        reduce = getattr(torch, reduce_dtype)
+        self.precision = MixedPrecisionPolicy(reduce_dtype=reduce)
+        self.block_precision = self.precision
+        if param_dtype is not None:
+            self.block_precision = MixedPrecisionPolicy(
+                getattr(torch, param_dtype), reduce, torch.float32
+            )
         self.cpu_offload = cpu_offload
         self.shard_size = shard_size
         self._saver = Saver(**(checkpoint or {}))
@@ -177,7 +181,6 @@ class FSDP2Strategy(DDPStrategy):
         options: dict[str, Any] = dict(
             mesh=mesh,
             reshard_after_forward=self.reshard_after_forward,
-            mp_policy=self.precision,
             offload_policy=(
                 CPUOffloadPolicy() if self.cpu_offload else OffloadPolicy()
             ),
@@ -188,8 +191,9 @@ class FSDP2Strategy(DDPStrategy):
             encoder: Any = model.backbone
             inside = {id(module) for module in encoder.modules()}
             blocks = [block for block in blocks if id(block) in inside]
-        for module in (*blocks, model):
-            fully_shard(module, **options)
+        for block in blocks:
+            fully_shard(block, mp_policy=self.block_precision, **options)
+        fully_shard(model, mp_policy=self.precision, **options)
         allow_copies(model)
         return model
 
