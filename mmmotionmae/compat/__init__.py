@@ -45,6 +45,7 @@ def apply() -> None:
     saving.write_files_atomically()
     resuming.find_checkpoints_of_the_work_dir()
     resuming.note_names_of_checkpoints()
+    resuming.keep_given_positions()
     running.allow_amp_on_cpu()
     running.allow_launchers_on_cpu()
     running.allow_ddp_on_cpu()

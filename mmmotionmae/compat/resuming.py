@@ -97,3 +97,37 @@ def note_names_of_checkpoints() -> None:
 
     CheckpointHook._save_best_checkpoint = finish_and_save_best
     CheckpointHook._save_checkpoint_with_step = save_and_note
+
+
+class _Position(dict):
+    """Keeps what it has when more is written into it."""
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(dict(*args, **kwargs) | self)
+
+
+@once
+def keep_given_positions() -> None:
+    """``FlexibleRunner`` overwrites the position that it is told to save.
+
+    A checkpoint that is saved once more after the validation, because of a
+    new best one, says that one more epoch is done, and a resumed run leaves
+    that out; one of a run that is asked to end in a validation, one more
+    iteration. ``Runner`` keeps what ``CheckpointHook`` says.
+
+    Remove when: ``FlexibleRunner.save_checkpoint`` does not call
+    ``meta.update`` with epoch and iteration.
+    """
+    from mmengine.runner import FlexibleRunner
+
+    save = FlexibleRunner.save_checkpoint
+
+    @wraps(save)
+    def save_checkpoint(
+        self: FlexibleRunner, *args: Any, meta: Any = None, **kwargs: Any
+    ) -> None:
+        if isinstance(meta, dict):
+            meta = _Position(meta)
+        save(self, *args, meta=meta, **kwargs)
+
+    FlexibleRunner.save_checkpoint = save_checkpoint
