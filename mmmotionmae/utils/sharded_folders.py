@@ -23,7 +23,7 @@ def is_sharded(path: Path) -> bool:
 
 
 def temporary_folder(folder: Path) -> Path:
-    """Where the processes write their parts."""
+    """The folder beside it that processes write their parts into."""
     return folder.with_name(f'{folder.name}.tmp')
 
 
