@@ -1,10 +1,12 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Tensors of which each process holds a part (``DTensor``)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import (
     compute_local_shape_and_global_offset,
@@ -64,3 +66,24 @@ def like_local(like: DTensor, local: Tensor) -> DTensor:
         shape=like.shape,
         stride=like.stride(),
     )
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Let methods of a model be called that are not its ``forward``.
+
+    What ``fully_shard`` has spread is gathered for ``forward`` alone; blocks
+    gather themselves whenever they are called.
+
+    Args:
+        model: Any; all processes that have parts of it do the same.
+    """
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model._get_fsdp_state()._lazy_init()  # else the first block is the root
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()

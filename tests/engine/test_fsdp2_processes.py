@@ -70,10 +70,10 @@ def test_pre_training_for_20_steps(runs):
     assert len(losses_of(one)) == 21
     assert distance(ddp, fsdp, 7) == (0, 0)
     loss, weight = distance(one, fsdp, 7)
-    assert loss < 1e-5 and weight < 1e-3
+    assert loss < 1e-6 and weight < 1e-5
     four = runs('fsdp4-7', 4, 'pretrain', flags=FSDP, **options)
     loss, weight = distance(one, four, 7)
-    assert loss < 1e-5 and weight < 1e-3
+    assert loss < 1e-6 and weight < 1e-5
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_fine_tuning_with_everything(runs, flags):
     assert loss < 1e-6 and weight < 1e-5
     if not kind:
         loss, weight = distance(one, fsdp)
-        assert loss < 1e-5 and weight < 1e-4
+        assert loss < 1e-6 and weight < 1e-5
     for name in ('backbone.pth', 'backbone_best.pth'):
         assert largest_difference(ddp / name, fsdp / name) < 1e-5
     hubs = [
@@ -116,8 +116,8 @@ KINDS = [(kind, ranks) for kind in ('ddp', 'fsdp') for ranks in (1, 2, 3)]
 def test_every_pair_resumes(runs, first, second):
     """The second half of a run is that of a run of the second kind.
 
-    On as many processes bit for bit: the checkpoints of all kinds on so many
-    processes are the same.
+    Bit for bit on as many processes, if these are one or two: how gloo adds
+    up more than two numbers is a matter of where they lie in a message.
     """
 
     def whole(kind, ranks):
@@ -133,10 +133,10 @@ def test_every_pair_resumes(runs, first, second):
     loss = max(abs(a - b) for a, b in pairs)
     weight = largest_difference(run / 'epoch_2.pth', goal / 'epoch_2.pth')
     print(f'{first} -> {second}: {loss:.1e} {weight:.1e}')
-    if first[1] == second[1]:
+    if first[1] == second[1] < 3:
         assert (loss, weight) == (0, 0)
     else:
-        assert loss < 1e-5 and weight < 1e-3
+        assert loss < 1e-6 and weight < 1e-5
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_averaged_weights_are_resumed(runs):
         difference = largest_difference(
             whole / 'epoch_2.pth', rest / 'epoch_2.pth'
         )
-        assert difference < (1e-12 if name == 'a' else 1e-4)
+        assert difference <= (0 if name == 'a' else 1e-5)
 
 
 # -------------------------------------------------------------------- in parts
@@ -187,7 +187,7 @@ def test_parts_are_read_by_any_number(runs):
         difference = largest_difference(
             rest / 'epoch_2.pth', goal / 'epoch_2.pth'
         )
-        assert difference <= (0 if ranks == 2 else 1e-3)
+        assert difference <= (0 if ranks == 2 else 1e-5)
 
 
 class Stop(Hook):
@@ -291,7 +291,7 @@ def test_copies_of_groups(runs):
         hooks=[Placements()],
     )
     loss, weight = distance(whole, groups)
-    assert loss < 1e-6 and weight < 1e-4
+    assert loss < 1e-6 and weight < 1e-5
 
 
 def test_a_thousand_processes_on_paper(tmp_path):

@@ -24,9 +24,11 @@ from torch.distributed.tensor import DTensor, Shard
 from mmmotionmae.checkpoints import CheckpointError, read_checkpoint, sharded
 from mmmotionmae.checkpoints.sharded import read_sharded
 from mmmotionmae.datasets import moving_shapes
+from mmmotionmae.evaluation.reconstruction_scoring import score_batch
 from mmmotionmae.utils.errors import UsageError
 from mmmotionmae.utils.run_folder import choose_checkpoint, sweep
 from mmmotionmae.utils.sharded_folders import problem_of_folder
+from mmmotionmae.utils.sharding import gathered
 
 TEST = load_tool('test')
 PARTS = 'strategy.checkpoint.sharded=True'
@@ -176,6 +178,42 @@ def test_blocks_in_half_precision(in_folder):
     assert {v.dtype for v in state.values() if v.is_floating_point()} == {
         float32
     }
+
+
+class Scores(Hook):
+    """Reconstructs a batch, before and after training."""
+
+    def __init__(self):
+        self.errors = []
+
+    def before_train(self, runner):
+        self.validate(runner)
+
+    def after_train(self, runner):
+        self.validate(runner)
+
+    @torch.no_grad()
+    def validate(self, runner):
+        batch = next(iter(runner.train_dataloader))
+        with gathered(runner.model):
+            self.errors.append(score_batch(runner.model, batch))
+
+
+def test_reconstructions_without_forward(in_folder):
+    plain, spread = Scores(), Scores()
+    losses = train('pretrain', 'plain', epochs=1, hooks=[plain])
+    flags = ['--fsdp']
+    assert losses == train(
+        'pretrain', 'spread', flags=flags, epochs=1, hooks=[spread]
+    )
+    assert len(plain.errors) == len(spread.errors) == 2
+    for one, other in zip(plain.errors, spread.errors, strict=True):
+        for ours, theirs in zip(one, other, strict=True):
+            assert ours.keys() == theirs.keys() == {'pixel', 'motion'}
+            for name, errors in ours.items():
+                found = theirs[name].sums
+                assert torch.equal(found['residual'], errors.sums['residual'])
+                assert found['residual'].sum() > 0
 
 
 def test_settings_without_a_sense(in_folder):
