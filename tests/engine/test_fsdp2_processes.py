@@ -116,8 +116,8 @@ KINDS = [(kind, ranks) for kind in ('ddp', 'fsdp') for ranks in (1, 2, 3)]
 def test_every_pair_resumes(runs, first, second):
     """The second half of a run is that of a run of the second kind.
 
-    Bit for bit on as many processes, if these are one or two: how gloo adds
-    up more than two numbers is a matter of where they lie in a message.
+    Bit for bit on as many processes, if these are one or two. Of three, sums
+    differ in the last bit, with DDP, too.
     """
 
     def whole(kind, ranks):
