@@ -32,6 +32,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_amp_argument(parser)
     parser.add_argument(
+        '--fsdp',
+        action='store_true',
+        help='spread weights, gradients and optimiser over all processes '
+        '(FSDP2): for models that do not fit one device',
+    )
+    parser.add_argument(
         '--no-validate',
         action='store_true',
         help='do not evaluate during training',
@@ -91,6 +97,8 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
     )
     if args.amp:
         train_options.set_amp(cfg, args.amp)
+    if args.fsdp:
+        train_options.set_fsdp(cfg)
     if args.auto_scale_lr:
         train_options.set_auto_scale_lr(cfg)
     if args.no_validate:

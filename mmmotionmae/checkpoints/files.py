@@ -16,6 +16,7 @@ from torch import Tensor
 from ..utils.errors import CheckpointError
 from ..utils.files import complete_file
 from ..utils.run_folder import LAST, last_checkpoint
+from ..utils.sharded_folders import is_sharded
 from .formats import FORMATS, recognise
 from .shipped import locate_checkpoint
 from .specs import Checkpoint, Hints, RawCheckpoint
@@ -133,7 +134,8 @@ def read_raw(path: str | Path) -> RawCheckpoint:
 
     Args:
         path: A file (.pth, .pt, .bin, .safetensors, ...), its URL, or a
-            folder: of Hugging Face (``config.json`` and weights, safetensors
+            folder: in parts, as :class:`FSDP2Strategy` writes it; of Hugging
+            Face (``config.json`` and weights, safetensors
             first, also in shards), or a work dir (its last checkpoint); or
             ``mmmotionmae://NAME``, which the package ships.
 
@@ -147,6 +149,8 @@ def read_raw(path: str | Path) -> RawCheckpoint:
             CheckpointLoader.load_checkpoint(text, 'cpu'), text
         )
     path = Path(text).expanduser()
+    if is_sharded(path):
+        return _read_file(path)
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():

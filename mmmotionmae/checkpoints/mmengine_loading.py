@@ -8,6 +8,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from ..utils.errors import CheckpointError
 from ..utils.imports import lazy_module
 from ..utils.patching import once, replace
+from ..utils.sharded_folders import is_sharded
 from .shipped import locate_checkpoint
 from .trust import (
     HOW_TO_TRUST,
@@ -27,9 +29,11 @@ from .trust import (
 # They import what may be waiting for what is patched here.
 if TYPE_CHECKING:
     from . import files
+    from . import sharded as _sharded
     from . import strict as _strict
 else:
     files = lazy_module(f'{__package__}.files')
+    _sharded = lazy_module(f'{__package__}.sharded')
     _strict = lazy_module(f'{__package__}.strict')
 
 
@@ -84,6 +88,10 @@ def load_checkpoints_safely() -> None:
         logger: Any = 'current',
     ) -> Any:
         filename = locate_checkpoint(str(filename))
+        if is_sharded(Path(filename)):
+            content = _sharded.read_sharded(Path(filename))
+            _remember(content, filename)
+            return content
         if osp.isdir(filename):
             raise CheckpointError(
                 f'{filename} is a folder; a checkpoint file is needed '

@@ -50,6 +50,6 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
     if resume == 'auto':
         cfg.load_from = None
         return
-    if '://' not in resume and not osp.isfile(resume):
+    if '://' not in resume and not osp.exists(resume):
         raise UsageError(f'There is no checkpoint {resume!r} to resume from.')
     cfg.load_from = resume

@@ -65,6 +65,36 @@ def set_amp(cfg: Config, dtype: str) -> None:
             cfg.optim_wrapper.loss_scale = 'dynamic'
 
 
+def set_fsdp(cfg: Config) -> None:
+    """Spread the model over all processes, see :class:`FSDP2Strategy`.
+
+    Raises:
+        UsageError: If the config has another runner or strategy.
+    """
+    runner = cfg.get('runner_type', 'Runner')
+    strategy = dict(type='FSDP2Strategy') | dict(cfg.get('strategy') or {})
+    if runner not in ('Runner', 'FlexibleRunner'):
+        raise UsageError(
+            f'--fsdp is for FlexibleRunner, but the config has {runner!r}.'
+        )
+    if strategy['type'] != 'FSDP2Strategy':
+        raise UsageError(
+            f'--fsdp is FSDP2Strategy, but the config has the strategy '
+            f'{strategy["type"]!r}.'
+        )
+    if cfg.get('model_wrapper_cfg'):
+        raise UsageError(
+            '--fsdp has no use for model_wrapper_cfg, which is of DDP: remove '
+            'it from the config.'
+        )
+    for name in ('find_unused_parameters', 'sync_bn'):
+        value = cfg.pop(name, None)
+        if name == 'sync_bn' and value is not None:
+            strategy.setdefault(name, value)
+    cfg.runner_type = 'FlexibleRunner'
+    cfg.strategy = strategy
+
+
 def set_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate with the effective batch size.
 

@@ -7,7 +7,13 @@ from typing import Any
 
 from ..utils.errors import CheckpointError
 from ..utils.patching import once, replace, warn
-from ..utils.run_folder import choose_checkpoint, note_last_checkpoint
+from ..utils.run_folder import (
+    LAST,
+    choose_checkpoint,
+    finish_saving,
+    note_last_checkpoint,
+    when_saved,
+)
 
 
 @once
@@ -56,21 +62,75 @@ def find_checkpoints_of_the_work_dir() -> None:
 def note_names_of_checkpoints() -> None:
     """``CheckpointHook`` writes a path that does not move along.
 
-    It also writes it in place. See :func:`note_last_checkpoint`.
+    It also writes it in place, and before a strategy that writes while
+    training goes on is done. See :func:`note_last_checkpoint`. Nor does it
+    wait for a checkpoint that is being written before it removes another.
 
-    Remove when: ``last_checkpoint`` holds a name.
+    Remove when: ``last_checkpoint`` holds a name, of what is complete.
     """
     from mmengine.dist import is_main_process
     from mmengine.hooks.checkpoint_hook import CheckpointHook
 
     save = CheckpointHook._save_checkpoint_with_step
+    save_best = CheckpointHook._save_best_checkpoint
 
     @wraps(save)
     def save_and_note(
         self: CheckpointHook, runner: Any, step: int, meta: dict
     ) -> None:
+        finish_saving(runner)
+        work_dir = Path(runner.work_dir)
+        noted = work_dir / LAST
+        before = noted.read_text() if noted.is_file() else None
         save(self, runner, step, meta)
         if is_main_process():
-            note_last_checkpoint(Path(runner.work_dir), str(self.last_ckpt))
+            name = str(self.last_ckpt)
+            if before is None:
+                noted.unlink(missing_ok=True)
+            else:
+                note_last_checkpoint(work_dir, before)
+            when_saved(runner, lambda: note_last_checkpoint(work_dir, name))
 
+    @wraps(save_best)
+    def finish_and_save_best(
+        self: CheckpointHook, runner: Any, metrics: dict
+    ) -> None:
+        finish_saving(runner)
+        save_best(self, runner, metrics)
+
+    CheckpointHook._save_best_checkpoint = finish_and_save_best
     CheckpointHook._save_checkpoint_with_step = save_and_note
+
+
+class _Position(dict):
+    """Keeps what it has when more is written into it."""
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(dict(*args, **kwargs) | self)
+
+
+@once
+def keep_given_positions() -> None:
+    """``FlexibleRunner`` overwrites the position that it is told to save.
+
+    A checkpoint that is saved once more after the validation, because of a
+    new best one, says that one more epoch is done, and a resumed run leaves
+    that out; one of a run that is asked to end in a validation, one more
+    iteration. ``Runner`` keeps what ``CheckpointHook`` says.
+
+    Remove when: ``FlexibleRunner.save_checkpoint`` does not call
+    ``meta.update`` with epoch and iteration.
+    """
+    from mmengine.runner import FlexibleRunner
+
+    save = FlexibleRunner.save_checkpoint
+
+    @wraps(save)
+    def save_checkpoint(
+        self: FlexibleRunner, *args: Any, meta: Any = None, **kwargs: Any
+    ) -> None:
+        if isinstance(meta, dict):
+            meta = _Position(meta)
+        save(self, *args, meta=meta, **kwargs)
+
+    FlexibleRunner.save_checkpoint = save_checkpoint

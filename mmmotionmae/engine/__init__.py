@@ -23,6 +23,7 @@ from .loops import (
     ResumableTestLoop,
 )
 from .samplers import RemainingSampler, SeededSampler, SkippingBatchSampler
+from .strategies import FSDP2Strategy
 
 __all__ = [
     'AmpTestLoop',
@@ -32,6 +33,7 @@ __all__ = [
     'CompileBlocksHook',
     'DeferredRuntimeInfoHook',
     'ExportBackboneHook',
+    'FSDP2Strategy',
     'LoaderWaitHook',
     'PreemptionHook',
     'ReconstructionValLoop',

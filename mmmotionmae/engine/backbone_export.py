@@ -18,6 +18,7 @@ from ..datasets.wrappers import single_datasets
 from ..models import MotionMAE
 from ..utils.files import complete_file, set_aside, write_json
 from ..utils.provenance import circumstances, hash_file, unwrap
+from ..utils.sharding import whole
 
 FORMATS = ('pth', 'safetensors')
 PREFIX = 'backbone.'
@@ -30,22 +31,30 @@ _WRAPPERS = re.compile(
 )
 
 
-def encoder_tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+def encoder_tensors(
+    state_dict: Mapping[str, Any], keep: bool = True
+) -> dict[str, Tensor]:
     """The tensors of the encoder, as MMAction2 names them.
 
     Args:
-        state_dict: Of a model with a ``backbone``, also of a wrapped one.
+        state_dict: Of a model with a ``backbone``, also of a wrapped one. If
+            its tensors are spread over processes, all of them call this.
+        keep: Whether this process needs them, or only has parts of them.
 
     Returns:
         Copies on the CPU, sorted by name, all names with the prefix
-        ``backbone.``. Empty if there are none, or parts of tensors only.
+        ``backbone.``. Empty if there are none, or if no process can have
+        them whole.
     """
     tensors = {}
     for key, value in state_dict.items():
         name = _WRAPPERS.sub('', key)
         if name.startswith(PREFIX) and isinstance(value, Tensor):
-            if hasattr(value, 'full_tensor') or not value.numel():
-                return {}  # sharded: of FSDP 2, or of ZeRO 3
+            value = whole(value)
+            if not value.numel():
+                return {}  # a placeholder, of ZeRO 3
+            if not keep:
+                continue
             # Copied: a view would be saved with all that it is a view of.
             copy = torch.empty_like(
                 value, device='cpu', memory_format=torch.contiguous_format

@@ -151,6 +151,31 @@ def complete_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename a complete folder; what is in the way is removed.
+
+    Args:
+        new: The folder.
+        path: Its new name, in the same folder.
+    """
+    rubbish = path.with_name(f'{path.name}.old.tmp')
+    remove(rubbish)
+    rubbish.mkdir()
+    try:
+        _replace_folder(new, path, rubbish)
+    finally:
+        remove(new)  # what was in the way, if they were exchanged
+        remove(rubbish)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _replace_folder(new: Path, path: Path, rubbish: Path) -> None:
     """Rename a folder; one that is in the way is moved to the rubbish.
 

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..version import __version__
+from .sharding import holds_parts, whole
 
 # Settings, on any level of a config, that change no result of a sequence: the
 # hash of the weights covers the first, the next are about memory, and the
@@ -30,11 +31,17 @@ def unwrap(model: nn.Module) -> Any:
     return inner
 
 
+def has_parts(runner: Runner) -> bool:
+    """Tell whether each process has a part of the weights only."""
+    return holds_parts(dict(runner.model.named_parameters()))
+
+
 def make_card(runner: Runner) -> dict[str, Any]:
     """Provenance of the results of a test: all that makes them.
 
     Args:
-        runner: With the weights loaded.
+        runner: With the weights loaded. If each process has a part of them
+            (:func:`has_parts`), all call this.
 
     Returns:
         A dict for JSON: under ``fingerprint`` all that changes the results
@@ -93,6 +100,7 @@ def hash_tensors(tensors: Mapping[str, Any]) -> str:
     """SHA-256 of tensors, with names, types and shapes, in their order."""
     digest = hashlib.sha256()
     for name, value in tensors.items():
+        value = whole(value)
         if isinstance(value, torch.Tensor):
             digest.update(f'{name} {value.dtype} {[*value.shape]};'.encode())
             values = value.detach().cpu().reshape(-1).contiguous()

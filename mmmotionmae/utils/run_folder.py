@@ -5,13 +5,20 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from .errors import CheckpointError
-from .files import complete_file
+from .files import complete_file, remove
+from .sharded_folders import (
+    REST,
+    is_half_written,
+    is_sharded,
+    problem_of_folder,
+)
 
 LAST = 'last_checkpoint'
 _LEFT_OVER = re.compile(r'\.(?:(?P<pid>\d+)\.)?tmp$')
@@ -43,6 +50,31 @@ def note_last_checkpoint(work_dir: Path, checkpoint: str) -> None:
     )
     with complete_file(work_dir / LAST) as temporary:
         temporary.write_text(path.name if inside else checkpoint)
+
+
+def when_saved(runner: Any, action: Callable[[], object]) -> None:
+    """Do something once the last checkpoint is complete.
+
+    Args:
+        runner: Whose strategy may still be writing it; else it is complete.
+        action: Called at once, or later by another thread.
+    """
+    later = getattr(getattr(runner, 'strategy', None), 'when_saved', None)
+    if later is None:
+        action()
+    else:
+        later(action)
+
+
+def finish_saving(runner: Any) -> None:
+    """Wait until the last checkpoint is complete; all processes call this.
+
+    Raises:
+        CheckpointError: If it could not be written.
+    """
+    finish = getattr(getattr(runner, 'strategy', None), 'finish_saving', None)
+    if finish is not None:
+        finish()
 
 
 def last_checkpoint(work_dir: Path) -> str | None:
@@ -138,8 +170,8 @@ def choose_checkpoint(work_dir: Path) -> Choice:
 
 def _problem_of(path: Path) -> str | None:
     """Reason why no run can go on from a checkpoint; None: it can."""
-    if path.is_dir():  # as DeepSpeed's are
-        return None
+    if path.is_dir():  # DeepSpeed's are folders, too
+        return problem_of_folder(path) if is_sharded(path) else None
     with open(path, 'rb') as file:
         start = file.read(4)
     if not start:
@@ -156,6 +188,8 @@ def _problem_of(path: Path) -> str | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint; tensors stay in the file."""
+    if path.is_dir():
+        path = path / REST
     try:
         content = torch.load(
             path, map_location='cpu', weights_only=True, mmap=True
@@ -195,16 +229,16 @@ def sweep(work_dir: Path) -> list[Path]:
             machine may be writing into it.
 
     Returns:
-        The files that are gone.
+        The files, and folders of checkpoints, that are gone.
     """
     gone = []
     for path in sorted(work_dir.rglob('*.tmp')):
         found = _LEFT_OVER.search(path.name)
-        if found is None or not path.is_file():
+        if found is None or not (path.is_file() or is_half_written(path)):
             continue
         if found['pid'] and _is_running(int(found['pid'])):
             continue
-        path.unlink(missing_ok=True)
+        remove(path)
         gone.append(path)
     return gone
 

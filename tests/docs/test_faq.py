@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 from conftest import ROOT
-from mmengine.config import DictAction
 from helpers.typed_commands import bash_blocks
+from mmengine.config import DictAction
 
 from mmmotionmae.apis.runner import load_config
 

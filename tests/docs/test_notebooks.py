@@ -10,8 +10,8 @@ import notebooks
 import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import Image
 from helpers.typed_commands import bash_blocks
+from PIL import Image
 from test_readme import check_script
 
 from mmmotionmae.utils.video_files import write_video

@@ -142,6 +142,34 @@ def test_training_and_resuming(plain):
     assert_same('plain/epoch_2.pth', 'other/epoch_2.pth')
 
 
+class Positions(Hook):
+    """Saves once more, after the epoch, as for a new best checkpoint."""
+
+    def before_val(self, runner):
+        meta = dict(epoch=runner.epoch, iter=runner.iter)
+        runner.save_checkpoint(runner.work_dir, 'again.pth', meta=meta)
+        meta = dict(epoch=runner.epoch, iter=runner.iter)
+        runner.save_checkpoint(
+            runner.work_dir, 'best.pth', meta=meta, by_epoch=False
+        )
+
+
+@pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])
+def test_positions_are_those_given(plain, runner):
+    options = options_of(
+        f'runner_type={runner}',
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+        'train_dataloader.batch_size=8',
+    )
+    argv = [str(FINETUNE), '--work-dir', f'positions-{runner}']
+    TRAIN.train(TRAIN.parse_args(argv + options), [Positions()])
+    for name in ('again.pth', 'best.pth'):
+        path = Path(f'positions-{runner}', name)
+        meta = torch.load(path, weights_only=True)['meta']
+        assert (meta['epoch'], meta['iter']) == (1, 2)
+
+
 def test_fine_tuning_and_testing(plain):
     given = 'load_from=plain/epoch_2.pth'
     options = [given, FLEXIBLE]

@@ -14,7 +14,8 @@ from mmengine.runner import Runner
 from ...utils.errors import NotFiniteError
 from ...utils.finite import find_not_finite
 from ...utils.provenance import unwrap
-from ...utils.run_folder import last_checkpoint
+from ...utils.run_folder import finish_saving, last_checkpoint
+from ...utils.sharding import holds_parts
 from ..not_finite_report import (
     FILENAME,
     Finding,
@@ -125,16 +126,20 @@ class CheckFiniteHook(Hook):
         self._look(runner, weights=True)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Look, unless that is done: in this process.
+        """Look, unless that is done.
 
-        ``Runner.save_checkpoint`` is the main process's alone.
+        In this process: ``Runner.save_checkpoint`` is the main process's
+        alone. In all if each has a part of the weights, as all save then.
 
         Raises:
             NotFiniteError: See above.
         """
-        finding = self._find(runner, weights=True)
-        if finding is not None:
-            self._stop(runner, [finding])
+        if holds_parts(checkpoint.get('state_dict', {})):
+            self._look(runner, weights=True)
+        else:
+            finding = self._find(runner, weights=True)
+            if finding is not None:
+                self._stop(runner, [finding])
         self._has_checkpoint = True
 
     def after_train(self, runner: Runner) -> None:
@@ -248,6 +253,7 @@ class CheckFiniteHook(Hook):
 
     def _stop(self, runner: Runner, findings: list[Finding | None]) -> None:
         """Write the report and raise the error, in all processes."""
+        finish_saving(runner)
         first = min((f for f in findings if f), key=lambda f: f.iteration)
         path = Path(runner.work_dir) / FILENAME.format(first.iteration)
         last = None

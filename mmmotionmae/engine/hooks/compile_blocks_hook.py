@@ -145,7 +145,7 @@ def find_blocks(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
         ]
         if not blocks:
             raise ValueError(
-                f'The model has no blocks in a list {name!r} to compile; '
+                f'The model has no blocks in a list {name!r}; '
                 f'its lists are {[path[1:] for path in lists]}.'
             )
         found.update({id(block): block for block in blocks})

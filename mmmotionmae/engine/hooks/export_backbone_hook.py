@@ -12,8 +12,10 @@ from mmengine.dist import (
 )
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ...utils.provenance import as_read, hash_tensors, unwrap
+from ...utils.sharding import holds_parts
 from ..backbone_export import (
     FORMATS,
     PREFIX,
@@ -26,6 +28,7 @@ from ..backbone_export import (
 from .bad_videos_hook import robust_datasets
 
 INFO = 'export_backbone'  # in the message hub, and so in checkpoints
+LAST = 'backbone'  # the file of the last weights
 
 
 class Best(NamedTuple):
@@ -130,23 +133,16 @@ class ExportBackboneHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Export what is about to be saved."""
-        if not self._is_trained or not is_main_process():
+        parts = holds_parts(checkpoint.get('state_dict', {}))
+        if not self._is_trained or not (parts or is_main_process()):
             return
-        before, self._best = self._best, self._find_best(runner)
-        changed = [
-            name
-            for name, best in self._best.items()
-            if best != before.get(name)
-        ]
-        for name in changed:
-            best = self._best[name]
-            self._export(runner, checkpoint, name, {best.metric: best.score})
-        if changed:
-            return
-        # After a new best one, MMEngine may save the last one once more.
-        self._saved_iters.add(checkpoint['meta']['iter'])
-        if self.interval > 0 and len(self._saved_iters) % self.interval == 0:
-            self._export_last(runner, checkpoint)
+        due: list[list[str]] = [[]]
+        if is_main_process():
+            due[0] = self._find_due(runner, checkpoint['meta']['iter'])
+        if parts:  # which all processes have to gather
+            broadcast_object_list(due)
+        if due[0]:
+            self._export(runner, checkpoint, *due[0])
 
     def after_train(self, runner: Runner) -> None:
         """Export the last weights, unless they are exported."""
@@ -157,7 +153,7 @@ class ExportBackboneHook(Hook):
         broadcast_object_list(due)
         if not due[0]:
             return
-        # With FSDP all processes have to take part in this.
+        # All processes take part in this if each has a part of the weights.
         if hasattr(runner, 'strategy'):
             state = runner.strategy.model_state_dict()
         else:
@@ -169,8 +165,23 @@ class ExportBackboneHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.before_save_checkpoint(runner, checkpoint)
-        if is_main_process():
-            self._export_last(runner, checkpoint)
+        if is_main_process() or holds_parts(checkpoint['state_dict']):
+            self._export(runner, checkpoint, LAST)
+
+    def _find_due(self, runner: Runner, iteration: int) -> list[str]:
+        """Names of the files that this checkpoint is for."""
+        before, self._best = self._best, self._find_best(runner)
+        changed = [
+            name
+            for name, best in self._best.items()
+            if best != before.get(name)
+        ]
+        if changed:
+            return changed
+        # After a new best one, MMEngine may save the last one once more.
+        self._saved_iters.add(iteration)
+        due = self.interval > 0 and len(self._saved_iters) % self.interval == 0
+        return [LAST] if due else []
 
     def _find_best(self, runner: Runner) -> dict[str, Best]:
         """Name of a file -> the checkpoint whose encoder is to be in it."""
@@ -196,21 +207,28 @@ class ExportBackboneHook(Hook):
         runner.message_hub.update_info(INFO, self._info)
         return found
 
-    def _export_last(self, runner: Runner, checkpoint: dict) -> None:
-        scores = {best.metric: best.score for best in self._best.values()}
-        self._export(runner, checkpoint, 'backbone', scores)
-        self._exported = checkpoint['meta']['iter'], {*self._bad_videos}
+    def _export(self, runner: Runner, checkpoint: dict, *names: str) -> None:
+        """Write an encoder into files of these names, with cards."""
+        tensors = encoder_tensors(
+            checkpoint.get('state_dict', {}), keep=is_main_process()
+        )
+        if not is_main_process():
+            return
+        for name in names:
+            self._write(runner, checkpoint, name, tensors)
+        if LAST in names:
+            self._exported = checkpoint['meta']['iter'], {*self._bad_videos}
 
-    def _export(
+    def _write(
         self,
         runner: Runner,
         checkpoint: dict,
         name: str,
-        scores: dict[str, float],
+        tensors: dict[str, Tensor],
     ) -> None:
-        """Write one encoder and its card."""
+        """Write one file and its card."""
         path = Path(runner.work_dir) / f'{name}.{self.format}'
-        tensors = encoder_tensors(checkpoint.get('state_dict', {}))
+        best = [b for n, b in self._best.items() if name in (LAST, n)]
         if not tensors:
             runner.logger.warning(
                 f'{path} is not written: this process has no whole tensors '
@@ -220,11 +238,11 @@ class ExportBackboneHook(Hook):
         for part in robust_datasets(runner.train_dataloader.dataset):
             self._bad_videos.update(part.bad_videos.read())
         card = dict(
-            weights='last' if name == 'backbone' else 'best',
+            weights='last' if name == LAST else 'best',
             averaged=any(isinstance(h, EMAHook) for h in runner.hooks),
             epoch=checkpoint['meta']['epoch'],
             iter=checkpoint['meta']['iter'],
-            best=scores,
+            best={b.metric: b.score for b in best},
             **make_backbone_card(runner, self._info['origin'], self._data),
             bad_videos=sorted(self._bad_videos),
             tensors=dict(

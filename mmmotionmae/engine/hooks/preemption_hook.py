@@ -11,6 +11,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import BaseLoop, Runner
 
 from ...utils.errors import PREEMPTED, Preemption
+from ...utils.run_folder import finish_saving
 from ..resuming.agreement import Agreement
 from ..resuming.interim import is_between_steps, save_interim
 from ..resuming.signals import SignalWatch, WorkerShield
@@ -126,6 +127,7 @@ class PreemptionHook(Hook):
         if self._agreement is not None:
             self._agreement.settle()
         path = save_interim(runner, epoch, iteration)
+        finish_saving(runner)
         barrier()  # nobody ends before the file is complete
         note = os.environ.get(NOTE)
         if note and os.environ.get('LOCAL_RANK', '0') == '0':

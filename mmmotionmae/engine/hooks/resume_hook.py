@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...utils.errors import UsageError
-from ...utils.run_folder import sweep
+from ...utils.run_folder import finish_saving, sweep
 from ..loops.resumable_train_loops import ResumableEpochLoop, ResumableIterLoop
 from ..resuming import schedules as scheduling
 from ..resuming.interim import remove_interim
@@ -114,6 +114,7 @@ class ResumeHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Remove what only an interrupted run needs."""
+        finish_saving(runner)
         remove_interim(runner)
 
     def _place_in_data(self, runner: Runner, meta: dict[str, Any]) -> bool:

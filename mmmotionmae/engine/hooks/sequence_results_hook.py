@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from ...utils.errors import UsageError
 from ...utils.files import set_aside
 from ...utils.progress import claim_folder
-from ...utils.provenance import make_card, unwrap
+from ...utils.provenance import has_parts, make_card, unwrap
 from ...utils.time_left import progress_bar
 
 
@@ -65,9 +65,11 @@ class SequenceResultsHook(Hook):
                 metric.out_dir = Path(runner.work_dir) / self.name
         # One process looks; all go by what it finds.
         found: list[Any] = [set(), None]
+        if is_main_process() or has_parts(runner):
+            card = make_card(runner)
         if is_main_process():
             try:
-                found[0] = self._open_results(runner, dataset, metrics)
+                found[0] = self._open_results(card, runner, dataset, metrics)
             except UsageError as error:
                 found[1] = str(error)
         broadcast_object_list(found)
@@ -88,13 +90,16 @@ class SequenceResultsHook(Hook):
         self._start_progress(runner, dataset)
 
     def _open_results(
-        self, runner: Runner, dataset: Any, metrics: list[Any]
+        self,
+        card: dict[str, Any],
+        runner: Runner,
+        dataset: Any,
+        metrics: list[Any],
     ) -> set[str]:
         """Check, or write, the cards; returns what is finished."""
         sequences = [
             dataset.get_data_info(i)['sequence'] for i in range(len(dataset))
         ]
-        card = make_card(runner)
         for folder in dict.fromkeys(Path(m.out_dir) for m in metrics):
             if self.overwrite and folder.exists():
                 earlier = set_aside(folder)

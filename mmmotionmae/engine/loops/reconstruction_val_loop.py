@@ -9,6 +9,7 @@ from mmengine.runner.amp import autocast
 
 from ...evaluation.reconstruction_scoring import score_batch
 from ...utils.provenance import unwrap
+from ...utils.sharding import gathered
 
 
 @LOOPS.register_module()
@@ -40,7 +41,7 @@ class ReconstructionValLoop(ValLoop):
             'before_val_iter', batch_idx=idx, data_batch=data_batch
         )
         model = unwrap(self.runner.model)
-        with autocast(enabled=self.fp16):
+        with gathered(model), autocast(enabled=self.fp16):
             found = score_batch(model, data_batch, self.oracle)
         outputs = []
         for sample, errors in zip(

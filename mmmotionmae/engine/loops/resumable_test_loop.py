@@ -25,7 +25,7 @@ from ...checkpoints import load_plain, tensor_from_array
 from ...utils.errors import UsageError
 from ...utils.files import set_aside
 from ...utils.progress import RecordFile, claim_folder, read_records
-from ...utils.provenance import make_card
+from ...utils.provenance import has_parts, make_card
 from ..hooks.bad_videos_hook import robust_datasets
 from .amp_test_loop import AmpTestLoop
 
@@ -200,9 +200,11 @@ class ResumableTestLoop(AmpTestLoop):
     def _leave_out_what_is_done(self) -> None:
         """Set up the sampler."""
         found: list[Any] = [None, {}, None]
+        if is_main_process() or has_parts(self.runner):
+            card = self._make_card()
         if is_main_process():  # all go by what it finds
             try:
-                found[:2] = self._open_folder()
+                found[:2] = self._open_folder(card)
             except UsageError as error:
                 found[2] = str(error)
         broadcast_object_list(found)
@@ -222,9 +224,10 @@ class ResumableTestLoop(AmpTestLoop):
             for name in {dataset.name_of(i) for i in indices} & bad.keys():
                 dataset.bad_videos.add(name, bad[name])
 
-    def _open_folder(self) -> tuple[set[int], dict[str, str]]:
+    def _open_folder(
+        self, card: dict[str, Any]
+    ) -> tuple[set[int], dict[str, str]]:
         """Find the samples that are done, and their bad videos."""
-        card = self._make_card()
         problem = self._claim_folder(card)
         if problem and not self.overwrite:
             raise UsageError(

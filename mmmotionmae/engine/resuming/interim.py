@@ -7,8 +7,12 @@ from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
-from ...utils.files import by_number
-from ...utils.run_folder import last_checkpoint, note_last_checkpoint
+from ...utils.files import by_number, remove
+from ...utils.run_folder import (
+    last_checkpoint,
+    note_last_checkpoint,
+    when_saved,
+)
 from .schedules import wrappers_of
 
 NAME = 'interim_iter_{}.pth'
@@ -27,7 +31,7 @@ def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
         iteration: How many batches are done.
 
     Returns:
-        The file.
+        The file, or folder; a strategy may still be writing it.
     """
     runner.call_hook('before_interim_checkpoint')
     work_dir, name = Path(runner.work_dir), NAME.format(iteration)
@@ -39,13 +43,17 @@ def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
         meta=dict(epoch=epoch, iter=iteration),
         by_epoch=False,
     )
-    if is_main_process():
+
+    def note() -> None:
         note_last_checkpoint(work_dir, str(work_dir / name))
         others = [
             path for path in _interim_files(work_dir) if path.name != name
         ]
         for path in others[: 1 - KEPT]:
-            path.unlink(missing_ok=True)
+            remove(path)
+
+    if is_main_process():
+        when_saved(runner, note)
     return work_dir / name
 
 
@@ -58,14 +66,14 @@ def remove_interim(runner: Runner) -> None:
     if last is not None and Path(last).name in {path.name for path in files}:
         # A run that was asked to end after its last step has both.
         names = (f'epoch_{runner.epoch}.pth', f'iter_{runner.iter}.pth')
-        regular = [name for name in names if (work_dir / name).is_file()]
+        regular = [name for name in names if (work_dir / name).exists()]
         last = str(work_dir / regular[0]) if regular else None
         if last is not None:
             note_last_checkpoint(work_dir, last)
     if last is None:
         return
     for path in files:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _interim_files(work_dir: Path) -> list[Path]:
