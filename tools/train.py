@@ -15,6 +15,7 @@ from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_common_arguments,
     config_of,
+    int_from,
     run_tool,
     seed,
 )
@@ -22,6 +23,7 @@ from mmmotionmae.cli.data_errors import (
     explain_data_errors,
     leave_out_bad_videos,
 )
+from mmmotionmae.cli.keep_batch import keep_batch, world_size_of
 from mmmotionmae.cli.labels import check_labels
 from mmmotionmae.cli.resume import set_resume
 
@@ -55,6 +57,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='scale the learning rate with the effective batch size: '
         'processes x batch x repeats x accumulation',
     )
+    parser.add_argument(
+        '--keep-batch',
+        action='store_true',
+        help='hold the batch of the config on any number of processes, by '
+        'accumulation: the same steps, schedule and epochs',
+    )
+    parser.add_argument(
+        '--deepspeed',
+        type=int_from(1, 3),
+        metavar='STAGE',
+        help='train with ZeRO 1, 2 or 3 of DeepSpeed',
+    )
     parser.add_argument('--seed', type=seed, help='random seed')
     parser.add_argument(
         '--diff-rank-seed',
@@ -87,6 +101,11 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
     )
     if args.amp:
         train_options.set_amp(cfg, args.amp)
+    if args.deepspeed:
+        train_options.set_deepspeed(cfg, args.deepspeed)
+    notes = []
+    if args.keep_batch:
+        notes.append(keep_batch(cfg, world_size_of(cfg.launcher)))
     if args.auto_scale_lr:
         train_options.set_auto_scale_lr(cfg)
     if args.no_validate:
@@ -97,6 +116,8 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
     for hook in hooks:
         runner.register_hook(hook)
     train_options.check_train_data(runner)
+    for note in notes:
+        runner.logger.info(note)
     runner.logger.info(runs.describe_batch(cfg, runner.world_size))
     with explain_data_errors(runner):
         runner.train()

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from ..datasets.wrappers import clips_per_video
 from ..utils.arguments import argument_names, unknown_argument
 from ..utils.errors import UsageError
+from .strategies import settle_strategy
 
 MAX_SEED = 2**32 - 1  # of NumPy
 
@@ -61,8 +62,9 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         UsageError: If the seed is no seed, nothing can be written to the
-            work dir, ``CheckpointHook`` has an argument that nobody knows, or
-            the model is MMDetection's, and that is missing.
+            work dir, ``CheckpointHook`` has an argument that nobody knows,
+            the model is MMDetection's, and that is missing, or the strategy
+            is one that does not work, see :func:`settle_strategy`.
     """
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not 0 <= seed <= MAX_SEED:
@@ -74,6 +76,7 @@ def build_runner(cfg: Config) -> Runner:
         _check_work_dir(cfg.work_dir)
     if cfg.get('model', {}).get('_scope_') == 'mmdet':
         _check_detection()
+    settle_strategy(cfg)
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
@@ -130,10 +133,12 @@ def batch_factors(cfg: Config) -> tuple[int, int, int]:
         UsageError: See :func:`clips_per_video`.
     """
     loader = cfg.train_dataloader
+    # These count parts of a batch, if it is computed in parts.
+    parts = (cfg.get('train_cfg') or {}).get('micro_batches', 1)
     return (
         loader.batch_size,
         clips_per_video(loader.dataset),
-        cfg.optim_wrapper.get('accumulative_counts', 1),
+        cfg.optim_wrapper.get('accumulative_counts', 1) // parts,
     )
 
 

@@ -13,6 +13,7 @@ MMAction2 imports but does not require.
 
 from . import (
     data_loading,
+    deepspeed,
     drawing,
     numpy_names,
     packages,
@@ -53,6 +54,7 @@ def apply() -> None:
     drawing.write_predictions_on_pictures()
     drawing.write_videos_without_moviepy()
     running.keep_spaces_in_options()
+    deepspeed.mend_deepspeed()
     waiting.copy_batches_without_waiting()
     waiting.blend_without_waiting()
     waiting.score_without_waiting()

@@ -93,8 +93,8 @@ def save_plain_checkpoints() -> None:
 
     Every checkpoint holds the ``HistoryBuffer`` objects of the message hub,
     so that resume and test fail on torch >= 2.6 (mmengine #1655). Everything
-    is saved as plain types, by DeepSpeed, too, and the message hub reads both
-    forms.
+    is saved as plain types, and the message hub reads both forms. DeepSpeed's
+    own files: see ``mend_deepspeed``.
 
     Remove when: MMEngine's own checkpoints load with ``weights_only=True``.
     """
@@ -103,25 +103,12 @@ def save_plain_checkpoints() -> None:
     import mmengine.runner.checkpoint
     import mmengine.runner.runner
 
-    deepspeed = mmengine._strategy.deepspeed.DeepSpeedStrategy
-    save_with_deepspeed = deepspeed.save_checkpoint
     save = mmengine.runner.checkpoint.save_checkpoint
     load_state_dict = MessageHub.load_state_dict
 
     @wraps(save)
     def save_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
         save(to_plain(checkpoint), *args, **kwargs)
-
-    @wraps(save_with_deepspeed)
-    def save_plain_state(
-        self: Any,
-        filename: str,
-        *,
-        extra_ckpt: dict | None = None,
-        **kwargs: Any,
-    ) -> None:
-        extra = to_plain(extra_ckpt)
-        save_with_deepspeed(self, filename, extra_ckpt=extra, **kwargs)
 
     @wraps(load_state_dict)
     def load_plain(self: MessageHub, state_dict: Any) -> None:
@@ -133,7 +120,6 @@ def save_plain_checkpoints() -> None:
             )
         load_state_dict(self, state_dict)
 
-    deepspeed.save_checkpoint = save_plain_state
     for owner in (
         mmengine._strategy.colossalai,
         mmengine._strategy.deepspeed,

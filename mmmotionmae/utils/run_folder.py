@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,6 +188,14 @@ def _run_of_encoder(work_dir: Path) -> str | None:
     return None
 
 
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint, a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sweep(work_dir: Path) -> list[Path]:
     """Remove what processes that were killed have left half written.
 
@@ -195,16 +204,16 @@ def sweep(work_dir: Path) -> list[Path]:
             machine may be writing into it.
 
     Returns:
-        The files that are gone.
+        The files and folders that are gone.
     """
     gone = []
     for path in sorted(work_dir.rglob('*.tmp')):
         found = _LEFT_OVER.search(path.name)
-        if found is None or not path.is_file():
+        if found is None or not path.exists():
             continue
         if found['pid'] and _is_running(int(found['pid'])):
             continue
-        path.unlink(missing_ok=True)
+        remove_checkpoint(path)
         gone.append(path)
     return gone
 

@@ -4,11 +4,14 @@
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from ...utils.files import by_number
-from ...utils.run_folder import last_checkpoint, note_last_checkpoint
+from ...utils.run_folder import (
+    last_checkpoint,
+    note_last_checkpoint,
+    remove_checkpoint,
+)
 from .schedules import wrappers_of
 
 NAME = 'interim_iter_{}.pth'
@@ -27,7 +30,7 @@ def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
         iteration: How many batches are done.
 
     Returns:
-        The file.
+        The file, or folder.
     """
     runner.call_hook('before_interim_checkpoint')
     work_dir, name = Path(runner.work_dir), NAME.format(iteration)
@@ -45,7 +48,7 @@ def save_interim(runner: Runner, epoch: int, iteration: int) -> Path:
             path for path in _interim_files(work_dir) if path.name != name
         ]
         for path in others[: 1 - KEPT]:
-            path.unlink(missing_ok=True)
+            remove_checkpoint(path)
     return work_dir / name
 
 
@@ -58,14 +61,14 @@ def remove_interim(runner: Runner) -> None:
     if last is not None and Path(last).name in {path.name for path in files}:
         # A run that was asked to end after its last step has both.
         names = (f'epoch_{runner.epoch}.pth', f'iter_{runner.iter}.pth')
-        regular = [name for name in names if (work_dir / name).is_file()]
+        regular = [name for name in names if (work_dir / name).exists()]
         last = str(work_dir / regular[0]) if regular else None
         if last is not None:
             note_last_checkpoint(work_dir, last)
     if last is None:
         return
     for path in files:
-        path.unlink(missing_ok=True)
+        remove_checkpoint(path)
 
 
 def _interim_files(work_dir: Path) -> list[Path]:
@@ -81,6 +84,6 @@ def _interim_files(work_dir: Path) -> list[Path]:
 def is_between_steps(runner: Runner) -> bool:
     """Tell whether no gradients of earlier batches are pending."""
     return all(
-        not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
+        not hasattr(wrapper, 'should_update') or wrapper.should_update()
         for wrapper in wrappers_of(runner).values()
     )
