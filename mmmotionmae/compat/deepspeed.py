@@ -6,6 +6,7 @@ import os
 import os.path as osp
 import re
 import shutil
+from collections import OrderedDict
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def mend_deepspeed() -> None:
         _communicate_by_gloo_on_cpu()
         if hasattr(self, 'optim_wrapper'):
             merge_groups(self.optim_wrapper.optimizer)
+        # It goes into every checkpoint, whose loading refuses other types.
+        self.config = to_plain(self.config)
         return wrap_model(self, model)
 
     def model_state_dict(self: Any) -> dict[str, Tensor]:
@@ -260,14 +263,14 @@ def _read_weights(filename: str, map_location: Any) -> dict[str, Any]:
         files = sorted(folder.glob(_MODEL))
         if not files:
             raise CheckpointError(f'{folder} is no checkpoint of DeepSpeed.')
-        content = torch.load(files[0], map_location='cpu', weights_only=True)
+        content = torch.load(files[0], map_location='cpu')
         return dict(state_dict=content['module'])
     from deepspeed.utils import zero_to_fp32
 
     tensors = zero_to_fp32.get_fp32_state_dict_from_zero_checkpoint(
         str(folder.parent), folder.name
     )
-    return dict(state_dict=dict(tensors))
+    return dict(state_dict=OrderedDict(tensors))
 
 
 def _load_into(
