@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ..compat.deepspeed import holds_checkpoint, read_folder
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
 from .files import read_safetensors
@@ -39,8 +40,8 @@ def load_checkpoints_safely() -> None:
     with a message that offers to switch the protection off. Here every file,
     from whatever source, is loaded with :func:`loading_checkpoint`; one that
     needs more is refused, unless :func:`trust_checkpoints` was called. Beyond
-    MMEngine, .safetensors files can be loaded, and those that the package
-    ships, as ``mmmotionmae://NAME``.
+    MMEngine, .safetensors files can be loaded, folders of DeepSpeed, and
+    files that the package ships, as ``mmmotionmae://NAME``.
 
     Remove when: MMEngine passes ``weights_only=True`` everywhere.
 
@@ -67,7 +68,8 @@ def load_checkpoints_safely() -> None:
         logger: Any = 'current',
     ) -> Any:
         filename = locate_checkpoint(str(filename))
-        if osp.isdir(filename):
+        folder = osp.isdir(filename)
+        if folder and not holds_checkpoint(filename):
             raise CheckpointError(
                 f'{filename} is a folder; a checkpoint file is needed '
                 '(tools/convert/convert_checkpoint.py makes one of a folder '
@@ -76,6 +78,9 @@ def load_checkpoints_safely() -> None:
         try:
             if filename.endswith('.safetensors'):
                 content = _load_safetensors(filename, map_location)
+            elif folder:
+                with loading_checkpoint():
+                    content = read_folder(filename)
             else:
                 with loading_checkpoint():
                     content = load(cls, filename, map_location, logger)

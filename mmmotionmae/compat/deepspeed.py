@@ -20,7 +20,7 @@ from ..utils.patching import once
 from .saving import to_plain
 
 MISSING = (
-    'DeepSpeedStrategy needs DeepSpeed, which cannot be imported: '
+    'DeepSpeed is needed, and cannot be imported: '
     "pip install 'mmmotionmae[deepspeed]'. FSDP2Strategy shards a model "
     'without it.'
 )
@@ -33,7 +33,7 @@ _OPTIMIZERS = (
     ('deepspeed.runtime.fp16.onebit', 'OnebitLamb'),
     ('deepspeed.runtime.fp16.onebit', 'ZeroOneAdam'),
 )
-_MODEL = 'mp_rank_*_model_states.pt'
+_MODEL = '*mp_rank_*_model_states.pt'  # with ZeRO 3, one of each process
 _STATES_OF_RANK = re.compile(r'zero_pp_rank_(\d+)_mp_rank_\d+_optim_states')
 
 
@@ -56,6 +56,7 @@ def mend_deepspeed() -> None:
             checkpoint of DeepSpeed, or of another number of processes.
     """
     from mmengine._strategy import deepspeed as module
+    from mmengine.runner import CheckpointLoader
 
     strategy = module.DeepSpeedStrategy
     init, setup = strategy.__init__, strategy._setup_distributed
@@ -120,7 +121,7 @@ def mend_deepspeed() -> None:
         revise_keys: list = [(r'^module.', '')],
         callback: Any = None,
     ) -> dict:
-        content = _read_weights(filename, map_location)
+        content = CheckpointLoader.load_checkpoint(filename, map_location)
         if callback is not None:
             callback(content)
         _load_into(self.model.model, content, strict, revise_keys)
@@ -252,25 +253,36 @@ def _copy(value: Tensor) -> Tensor:
     return value.detach().to('cpu', copy=True)
 
 
-def _read_weights(filename: str, map_location: Any) -> dict[str, Any]:
-    """Read a checkpoint of any kind; of DeepSpeed's, the weights alone."""
-    from mmengine.runner import CheckpointLoader
+def holds_checkpoint(folder: str) -> bool:
+    """Tell whether a folder is a checkpoint of DeepSpeed."""
+    return osp.isdir(folder) and any(Path(folder).glob(_MODEL))
 
-    if not osp.isdir(filename):
-        return CheckpointLoader.load_checkpoint(filename, map_location)
-    folder = Path(filename).absolute()
-    if not _ranks_of(folder):
-        files = sorted(folder.glob(_MODEL))
-        if not files:
-            raise CheckpointError(f'{folder} is no checkpoint of DeepSpeed.')
-        content = torch.load(files[0], map_location='cpu')
-        return dict(state_dict=content['module'])
-    from deepspeed.utils import zero_to_fp32
 
-    tensors = zero_to_fp32.get_fp32_state_dict_from_zero_checkpoint(
-        str(folder.parent), folder.name
-    )
-    return dict(state_dict=OrderedDict(tensors))
+def read_folder(folder: str) -> dict[str, Any]:
+    """Read the weights of a checkpoint of DeepSpeed, of all processes.
+
+    Args:
+        folder: For which :func:`holds_checkpoint` is true.
+
+    Returns:
+        A dict with ``state_dict``, on the CPU, in float32 where an optimiser
+        held it so, and ``meta``.
+
+    Raises:
+        UsageError: If that needs DeepSpeed, and it is missing.
+    """
+    path = Path(folder).absolute()
+    content = torch.load(sorted(path.glob(_MODEL))[0], map_location='cpu')
+    tensors = content['module']
+    if _ranks_of(path):
+        try:
+            from deepspeed.utils import zero_to_fp32
+        except ImportError:
+            raise UsageError(f'To read {folder}: {MISSING}') from None
+        tensors = zero_to_fp32.get_fp32_state_dict_from_zero_checkpoint(
+            str(path.parent), path.name
+        )
+    return dict(state_dict=OrderedDict(tensors), meta=content.get('meta', {}))
 
 
 def _load_into(
@@ -302,7 +314,7 @@ def check_folder(folder: str, world_size: int) -> None:
             'start from its weights alone: --cfg-options load_from=PATH.'
         )
     ranks = _ranks_of(Path(folder))
-    if not ranks and not any(Path(folder).glob(_MODEL)):
+    if not ranks and not holds_checkpoint(folder):
         raise CheckpointError(f'{folder} is no checkpoint of DeepSpeed.')
     if ranks and ranks != {*range(world_size)}:
         raise CheckpointError(

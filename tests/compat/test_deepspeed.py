@@ -254,5 +254,7 @@ def test_weights_of_a_file_reach_the_optimizer(tmp_path, monkeypatch):
     assert refreshed == [given.weight.tolist()] * 2
     assert all('state_dict' in content for content in seen)
     (folder / 'mp_rank_00_model_states.pt').unlink()
-    with pytest.raises(CheckpointError, match='no checkpoint of DeepSpeed'):
+    with pytest.raises(
+        CheckpointError, match='is a folder; a checkpoint file'
+    ):
         strategy.load_checkpoint(str(folder))

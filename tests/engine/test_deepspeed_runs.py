@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 import torch
 from helpers.group_runs import run_group
+from mmengine.runner import CheckpointLoader
 
 pytestmark = [
     pytest.mark.slow,
@@ -82,6 +83,20 @@ def runs(tmp_path_factory, shapes_dir):
         'file': arguments(flags=zero(1, '--resume', 'ddp/epoch_4.pth')),
     }
     return folder, two, run_group(1, alone, folder, env)
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_weights_in_a_folder(runs, stage):
+    folder, _, _ = runs
+    expected = torch.load(folder / 'ddp/epoch_5.pth', weights_only=True)
+    found = CheckpointLoader.load_checkpoint(
+        str(folder / f'zero{stage}/epoch_5.pth')
+    )
+    assert found['meta']['iter'] == 20
+    assert found['state_dict'].keys() == expected['state_dict'].keys()
+    for key, value in expected['state_dict'].items():
+        difference = (found['state_dict'][key] - value).abs().max()
+        assert difference <= 1e-6, key
 
 
 def assert_same(runs, name, other, losses=1e-6, weights=1e-6):
