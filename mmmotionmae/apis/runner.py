@@ -66,6 +66,7 @@ def build_runner(cfg: Config) -> Runner:
             the model is MMDetection's, and that is missing, or the strategy
             is one that does not work, see :func:`settle_strategy`.
     """
+    settle_strategy(cfg)
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not 0 <= seed <= MAX_SEED:
         raise UsageError(
@@ -76,7 +77,6 @@ def build_runner(cfg: Config) -> Runner:
         _check_work_dir(cfg.work_dir)
     if cfg.get('model', {}).get('_scope_') == 'mmdet':
         _check_detection()
-    settle_strategy(cfg)
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:

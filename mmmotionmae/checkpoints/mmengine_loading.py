@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ..compat.deepspeed import holds_checkpoint, read_folder
+from ..compat.deepspeed_weights import holds_checkpoint, read_folder
 from ..utils.errors import CheckpointError
 from ..utils.patching import once
 from .files import read_safetensors

@@ -12,13 +12,22 @@ import pytest
 import torch
 from mmengine._strategy import DeepSpeedStrategy
 from mmengine._strategy.deepspeed import DeepSpeedOptimWrapper
+from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from mmmotionmae.compat import deepspeed as mended
+from mmmotionmae.compat import deepspeed_weights as shared
+from mmmotionmae.engine.resuming.interim import remove_interim
 from mmmotionmae.utils.errors import CheckpointError, UsageError
-from mmmotionmae.utils.run_folder import remove_checkpoint, sweep
+from mmmotionmae.utils.run_folder import (
+    last_checkpoint,
+    note_last_checkpoint,
+    remove_checkpoint,
+    sweep,
+)
 
 STRATEGY = sys.modules[DeepSpeedStrategy.__module__]
 
@@ -140,19 +149,19 @@ def folder_of(ranks, name='epoch_1.pth'):
 def test_folders_to_go_on_from(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     two = folder_of(2)
-    mended.check_folder(two, 2)
-    mended.check_folder(folder_of(0, 'stage0'), 5)
+    shared.check_folder(two, 2)
+    shared.check_folder(folder_of(0, 'stage0'), 5)
     for world in (1, 3):
         with pytest.raises(
             CheckpointError, match=f'of 2 processes, and this run has {world}'
         ):
-            mended.check_folder(two, world)
+            shared.check_folder(two, world)
     Path('empty').mkdir()
     with pytest.raises(CheckpointError, match='no checkpoint of DeepSpeed.$'):
-        mended.check_folder('empty', 1)
+        shared.check_folder('empty', 1)
     Path('a.pth').touch()
     with pytest.raises(CheckpointError, match='which is a folder'):
-        mended.check_folder('a.pth', 1)
+        shared.check_folder('a.pth', 1)
 
 
 def make_strategy(**attributes):
@@ -258,3 +267,58 @@ def test_weights_of_a_file_reach_the_optimizer(tmp_path, monkeypatch):
         CheckpointError, match='is a folder; a checkpoint file'
     ):
         strategy.load_checkpoint(str(folder))
+
+
+def test_what_is_given_to_deepspeed(monkeypatch):
+    """One group for settings, the scaled rate, and plain settings."""
+    given = {}
+
+    def initialize(model, optimizer, config):
+        rates = [group['lr'] for group in optimizer.param_groups]
+        given.update(rates=rates, config=config)
+        return types.SimpleNamespace(module=model), optimizer, None, None
+
+    accelerator = types.ModuleType('deepspeed.accelerator')
+    accelerator.get_accelerator = lambda: types.SimpleNamespace(
+        device_name=lambda: 'cpu'
+    )
+    ops = types.ModuleType('deepspeed.ops')
+    ops.__compatible_ops__ = dict(deepspeed_shm_comm=True, other=True)
+    for module in (types.ModuleType('deepspeed'), accelerator, ops):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(
+        STRATEGY, 'deepspeed', types.SimpleNamespace(initialize=initialize)
+    )
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(
+        [dict(params=[p]) for p in model.parameters()], lr=0.1
+    )
+    config = Config(dict(zero_optimization=dict(stage=1)))._cfg_dict
+    strategy = make_strategy(
+        optim_wrapper=DeepSpeedOptimWrapper(optimizer),
+        config=config,
+        dispatch_kwargs=dict(train_micro_batch_size_per_gpu=4),
+        logger=MMLogger.get_instance('a', log_level='ERROR'),
+        _auto_scale_lr=dict(enable=True, base_batch_size=2),
+        _world_size=3,
+        _inputs_to_half=None,
+    )
+    strategy._wrap_model(model)
+    assert given['rates'] == [pytest.approx(0.6)]
+    assert type(given['config']['zero_optimization']) is dict
+    assert ops.__compatible_ops__ == dict(deepspeed_shm_comm=False, other=True)
+
+
+def test_interim_folders(tmp_path):
+    """A run that has a later checkpoint leaves none of these."""
+    for name in ('interim_iter_3.pth', 'interim_iter_4.pth', 'epoch_1.pth'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'mp_rank_00_model_states.pt').touch()
+    note_last_checkpoint(tmp_path, str(tmp_path / 'interim_iter_4.pth'))
+    runner = types.SimpleNamespace(work_dir=str(tmp_path), epoch=1, iter=4)
+    remove_interim(runner)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'epoch_1.pth',
+        'last_checkpoint',
+    ]
+    assert last_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')

@@ -76,6 +76,12 @@ def runs(tmp_path_factory, shapes_dir):
             ),
             f'bf16{stage}': arguments(flags=zero(stage, '--amp'), epochs=1),
         }
+    # Shares of 4, in parts of 2.
+    planned['kept2'] = arguments(
+        'train_dataloader.batch_size=2',
+        'auto_scale_lr.base_batch_size=8',
+        flags=zero(2, '--keep-batch'),
+    )
     two = run_group(2, planned, folder, env)
     alone = {
         'zero1+alone': arguments(flags=zero(1, '--resume')),
@@ -120,6 +126,10 @@ def assert_same(runs, name, other, losses=1e-6, weights=1e-6):
 def test_training(runs, stage):
     assert len(runs[1]['ddp']['losses']) == 20
     assert_same(runs, 'ddp', f'zero{stage}')
+
+
+def test_batch_in_parts(runs):
+    assert_same(runs, 'ddp', 'kept2')
 
 
 @pytest.mark.parametrize('stage', STAGES)
