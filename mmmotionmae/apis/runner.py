@@ -160,7 +160,14 @@ def describe_batch(cfg: Config, world_size: int) -> str:
         return text
     scaling = cfg.get('auto_scale_lr') or {}
     if not scaling.get('enable'):
-        return f'{text} Learning rate: {lr:.4g}, as in the config.'
+        text = f'{text} Learning rate: {lr:.4g}, as in the config.'
+        base = scaling.get('base_batch_size', clips)
+        if clips == base or 'micro_batches' in (cfg.get('train_cfg') or {}):
+            return text
+        return (
+            f'{text} The config is meant for {base} clips a step: '
+            '--keep-batch holds that, --auto-scale-lr scales the rate.'
+        )
     # As MMEngine's `Runner.scale_lr` does it.
     lr *= world_size * batch_size / scaling['base_batch_size']
     return f'{text} Learning rate: {lr:.4g}, scaled to the batch size.'

@@ -173,6 +173,17 @@ def test_configs_without_a_batch_to_keep(published):
         keep_batch(published, 1)
 
 
+def test_log_names_the_flags(published):
+    hint = (
+        'The config is meant for 2048 clips a step: --keep-batch holds that, '
+        '--auto-scale-lr scales the rate.'
+    )
+    assert describe_batch(published, 31).endswith(hint)
+    assert describe_batch(published, 32).endswith('as in the config.')
+    keep_batch(published, 3)
+    assert describe_batch(published, 3).endswith('as in the config.')
+
+
 def test_number_of_processes(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '3')
     monkeypatch.setenv('SLURM_NTASKS', '5')
