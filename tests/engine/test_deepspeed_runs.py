@@ -85,7 +85,7 @@ def runs(tmp_path_factory, shapes_dir):
     two = run_group(2, planned, folder, env)
     alone = {
         'zero1+alone': arguments(flags=zero(1, '--resume')),
-        'other': arguments(flags=zero(1, '--resume', 'parts1/epoch_3.pth')),
+        'other': arguments(flags=zero(1, '--resume', 'parts1/epoch_4.pth')),
         'file': arguments(flags=zero(1, '--resume', 'ddp/epoch_4.pth')),
     }
     return folder, two, run_group(1, alone, folder, env)
