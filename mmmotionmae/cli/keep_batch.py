@@ -16,7 +16,7 @@ _WORLD_SIZE = dict(
 
 
 class Share(NamedTuple):
-    """What each process does of a step.
+    """Part of a step that each process computes.
 
     Attributes:
         videos: Of its batch.
