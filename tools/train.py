@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mmmotionmae.cli.arguments import (
     add_amp_argument,
     add_common_arguments,
+    int_from,
     seed,
 )
 
@@ -31,11 +32,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='start anew in a work dir that holds an earlier run',
     )
     add_amp_argument(parser)
-    parser.add_argument(
+    spread = parser.add_mutually_exclusive_group()
+    spread.add_argument(
         '--fsdp',
         action='store_true',
         help='spread weights, gradients and optimiser over all processes '
         '(FSDP2): for models that do not fit one device',
+    )
+    spread.add_argument(
+        '--deepspeed',
+        type=int_from(1, 3),
+        metavar='STAGE',
+        help='the same with ZeRO 1, 2 or 3 of DeepSpeed',
     )
     parser.add_argument(
         '--no-validate',
@@ -47,6 +55,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate with the effective batch size: '
         'processes x batch x repeats x accumulation',
+    )
+    parser.add_argument(
+        '--keep-batch',
+        action='store_true',
+        help='hold the batch of the config on any number of processes, by '
+        'accumulation: the same steps, schedule and epochs',
     )
     parser.add_argument('--seed', type=seed, help='random seed')
     parser.add_argument(
@@ -75,6 +89,7 @@ from mmmotionmae.cli.data_errors import (
     explain_data_errors,
     leave_out_bad_videos,
 )
+from mmmotionmae.cli.keep_batch import keep_batch, world_size_of
 from mmmotionmae.cli.labels import check_labels
 from mmmotionmae.cli.resume import set_resume
 from mmmotionmae.cli.running import config_of, run_tool
@@ -99,6 +114,11 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
         train_options.set_amp(cfg, args.amp)
     if args.fsdp:
         train_options.set_fsdp(cfg)
+    if args.deepspeed:
+        train_options.set_deepspeed(cfg, args.deepspeed)
+    notes = []
+    if args.keep_batch:
+        notes.append(keep_batch(cfg, world_size_of(cfg.launcher)))
     if args.auto_scale_lr:
         train_options.set_auto_scale_lr(cfg)
     if args.no_validate:
@@ -109,6 +129,8 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
     for hook in hooks:
         runner.register_hook(hook)
     train_options.check_train_data(runner)
+    for note in notes:
+        runner.logger.info(note)
     runner.logger.info(runs.describe_batch(cfg, runner.world_size))
     with explain_data_errors(runner):
         runner.train()

@@ -17,6 +17,7 @@ from ..datasets.wrappers import clips_per_video
 from ..utils.arguments import argument_names, unknown_argument
 from ..utils.choices import MAX_SEED
 from ..utils.errors import UsageError
+from .strategies import settle_strategy
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -60,9 +61,11 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         UsageError: If the seed is no seed, nothing can be written to the
-            work dir, ``CheckpointHook`` has an argument that nobody knows, or
-            the model is MMDetection's, and that is missing.
+            work dir, ``CheckpointHook`` has an argument that nobody knows,
+            the model is MMDetection's, and that is missing, or the strategy
+            is one that does not work, see :func:`settle_strategy`.
     """
+    settle_strategy(cfg)
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not 0 <= seed <= MAX_SEED:
         raise UsageError(
@@ -129,10 +132,12 @@ def batch_factors(cfg: Config) -> tuple[int, int, int]:
         UsageError: See :func:`clips_per_video`.
     """
     loader = cfg.train_dataloader
+    # These count parts of a batch, if it is computed in parts.
+    parts = (cfg.get('train_cfg') or {}).get('micro_batches', 1)
     return (
         loader.batch_size,
         clips_per_video(loader.dataset),
-        cfg.optim_wrapper.get('accumulative_counts', 1),
+        cfg.optim_wrapper.get('accumulative_counts', 1) // parts,
     )
 
 
@@ -154,7 +159,14 @@ def describe_batch(cfg: Config, world_size: int) -> str:
         return text
     scaling = cfg.get('auto_scale_lr') or {}
     if not scaling.get('enable'):
-        return f'{text} Learning rate: {lr:.4g}, as in the config.'
+        text = f'{text} Learning rate: {lr:.4g}, as in the config.'
+        base = scaling.get('base_batch_size', clips)
+        if clips == base or 'micro_batches' in (cfg.get('train_cfg') or {}):
+            return text
+        return (
+            f'{text} The config is meant for {base} clips a step: '
+            '--keep-batch holds that, --auto-scale-lr scales the rate.'
+        )
     # As MMEngine's `Runner.scale_lr` does it.
     lr *= world_size * batch_size / scaling['base_batch_size']
     return f'{text} Learning rate: {lr:.4g}, scaled to the batch size.'

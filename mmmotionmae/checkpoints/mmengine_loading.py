@@ -28,10 +28,12 @@ from .trust import (
 
 # They import what may be waiting for what is patched here.
 if TYPE_CHECKING:
+    from ..compat import deepspeed_weights as _deepspeed
     from . import files
     from . import sharded as _sharded
     from . import strict as _strict
 else:
+    _deepspeed = lazy_module('mmmotionmae.compat.deepspeed_weights')
     files = lazy_module(f'{__package__}.files')
     _sharded = lazy_module(f'{__package__}.sharded')
     _strict = lazy_module(f'{__package__}.strict')
@@ -68,8 +70,8 @@ def load_checkpoints_safely() -> None:
     protection off. Here every file,
     from whatever source, is loaded with :func:`loading_checkpoint`; one that
     needs more is refused, unless :func:`trust_checkpoints` was called. Beyond
-    MMEngine, .safetensors files can be loaded, and those that the package
-    ships, as ``mmmotionmae://NAME``.
+    MMEngine, .safetensors files can be loaded, folders of DeepSpeed, and
+    files that the package ships, as ``mmmotionmae://NAME``.
 
     Remove when: MMEngine passes ``weights_only=True`` everywhere.
 
@@ -92,7 +94,8 @@ def load_checkpoints_safely() -> None:
             content = _sharded.read_sharded(Path(filename))
             _remember(content, filename)
             return content
-        if osp.isdir(filename):
+        folder = osp.isdir(filename)
+        if folder and not _deepspeed.holds_checkpoint(filename):
             raise CheckpointError(
                 f'{filename} is a folder; a checkpoint file is needed '
                 '(tools/convert/convert_checkpoint.py makes one of a folder '
@@ -101,6 +104,9 @@ def load_checkpoints_safely() -> None:
         try:
             if filename.endswith('.safetensors'):
                 content = _load_safetensors(filename, map_location)
+            elif folder:
+                with loading_checkpoint():
+                    content = _deepspeed.read_folder(filename)
             else:
                 with loading_checkpoint():
                     content = load(cls, filename, map_location, logger)

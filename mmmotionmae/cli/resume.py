@@ -29,8 +29,8 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool) -> None:
     Args:
         cfg: Changed in place.
         resume: ``'auto'``: go on from the last checkpoint of the work dir,
-            if there is one. A path: go on from that checkpoint. None: start
-            anew.
+            if there is one. A path: go on from that checkpoint, a file, or a
+            folder as DeepSpeed writes it. None: start anew.
         overwrite: Whether a new run may write into the work dir of another.
 
     Raises:

@@ -95,6 +95,22 @@ def set_fsdp(cfg: Config) -> None:
     cfg.strategy = strategy
 
 
+def set_deepspeed(cfg: Config, stage: int) -> None:
+    """Train with DeepSpeed.
+
+    Args:
+        cfg: Changed in place; ``strategy`` keeps what it says of DeepSpeed.
+        stage: Of ZeRO, 1 to 3: what is shared out is the optimiser's state,
+            also the gradients, also the weights.
+    """
+    strategy = dict(cfg.get('strategy') or {})
+    zero = dict(strategy.get('zero_optimization') or {}, stage=stage)
+    cfg.runner_type = 'FlexibleRunner'
+    cfg.strategy = dict(
+        strategy, type='DeepSpeedStrategy', zero_optimization=zero
+    )
+
+
 def set_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate with the effective batch size.
 

@@ -47,7 +47,7 @@ PATCHES = (
     ('mmengine.dataset', 'sampling.sample_without_lists'),
     ('mmengine.hooks.checkpoint_hook', 'resuming.note_names_of_checkpoints'),
     ('mmengine.runner.checkpoint', 'saving.save_plain_checkpoints'),
-    ('mmengine._strategy.deepspeed', 'saving.save_plainly_with_deepspeed'),
+    ('mmengine._strategy.deepspeed', 'deepspeed.mend_deepspeed'),
     ('mmengine.runner', 'resuming.find_checkpoints_of_the_work_dir'),
     ('mmengine.runner', 'resuming.keep_given_positions'),
     ('mmengine.runner', 'running.begin_runs_before_loading'),

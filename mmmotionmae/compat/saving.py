@@ -93,7 +93,7 @@ def save_plain_checkpoints() -> None:
 
     Every checkpoint holds the ``HistoryBuffer`` objects of the message hub,
     so that resume and test fail on torch >= 2.6 (mmengine #1655). Everything
-    is saved as plain types.
+    is saved as plain types. DeepSpeed's own files: see ``mend_deepspeed``.
 
     Remove when: MMEngine's own checkpoints load with ``weights_only=True``.
     """
@@ -111,30 +111,6 @@ def save_plain_checkpoints() -> None:
         'mmengine.runner.runner',
     )
     replace('save_checkpoint', save_checkpoint, owners)
-
-
-@once
-def save_plainly_with_deepspeed() -> None:
-    """DeepSpeed, too, saves what safe loading refuses.
-
-    Remove when: :func:`save_plain_checkpoints` goes.
-    """
-    from mmengine._strategy.deepspeed import DeepSpeedStrategy
-
-    save_with_deepspeed = DeepSpeedStrategy.save_checkpoint
-
-    @wraps(save_with_deepspeed)
-    def save_plain_state(
-        self: Any,
-        filename: str,
-        *,
-        extra_ckpt: dict | None = None,
-        **kwargs: Any,
-    ) -> None:
-        extra = to_plain(extra_ckpt)
-        save_with_deepspeed(self, filename, extra_ckpt=extra, **kwargs)
-
-    DeepSpeedStrategy.save_checkpoint = save_plain_state
 
 
 @once

@@ -234,7 +234,11 @@ def sweep(work_dir: Path) -> list[Path]:
     gone = []
     for path in sorted(work_dir.rglob('*.tmp')):
         found = _LEFT_OVER.search(path.name)
-        if found is None or not (path.is_file() or is_half_written(path)):
+        if found is None or not (
+            path.is_file()
+            or is_half_written(path)
+            or path.name.endswith('.pth.tmp')  # a folder of DeepSpeed
+        ):
             continue
         if found['pid'] and _is_running(int(found['pid'])):
             continue

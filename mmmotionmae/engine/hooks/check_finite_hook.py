@@ -8,7 +8,6 @@ import numpy as np
 from mmaction.registry import HOOKS
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from ...utils.errors import NotFiniteError
@@ -267,7 +266,7 @@ class CheckFiniteHook(Hook):
 def _has_updated(runner: Runner) -> bool:
     """Tell whether the optimiser has taken a step in this iteration."""
     return any(
-        not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
+        not hasattr(wrapper, 'should_update') or wrapper.should_update()
         for wrapper in single_wrappers(runner.optim_wrapper)
     )
 

@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...utils.errors import UsageError
 from ...utils.run_folder import finish_saving, sweep
+from ..loops.micro_batches import batches_of_step
 from ..loops.resumable_train_loops import ResumableEpochLoop, ResumableIterLoop
 from ..resuming import schedules as scheduling
 from ..resuming.interim import remove_interim
@@ -130,10 +131,7 @@ class ResumeHook(Hook):
             loop.batches_done = runner.iter * before.videos // now.videos
         if other or before.batches != now.batches:
             _say_pace(runner, before, now, iteration)
-        counts = max(
-            getattr(wrapper, '_accumulative_counts', 1)
-            for wrapper in scheduling.wrappers_of(runner).values()
-        )
+        counts = batches_of_step(runner, getattr(loop, 'micro_batches', 1))
         start, end = 0, runner.max_iters
         if epochs:
             start, end = runner.epoch * now.batches, now.batches
@@ -242,7 +240,7 @@ def _say_pace(runner: Runner, before: Pace, now: Pace, iteration: int) -> None:
     if before.videos and before.videos % runner.world_size == 0:
         text += (
             ' For the batch of before: train_dataloader.batch_size='
-            f'{before.videos // runner.world_size}.'
+            f'{before.videos // runner.world_size}, or --keep-batch.'
         )
     runner.logger.warning(text)
 

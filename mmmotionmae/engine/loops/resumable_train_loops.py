@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ..resuming.position import VALIDATED
 from ..samplers.skipping_batch_sampler import SkippingBatchSampler
+from .micro_batches import batches_of_step, train_step
 
 
 @LOOPS.register_module()
@@ -30,18 +31,31 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     last step of an epoch takes the batches that are left, and their loss is
     divided by their number. So nothing is pending between epochs.
 
-    Arguments as in ``EpochBasedTrainLoop``.
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader or dict): Gives the batches of an epoch.
+        micro_batches (int): In so many parts each batch is computed, for
+            batches that are larger than a device can hold. Iterations,
+            schedules and logs count batches. ``accumulative_counts`` of the
+            optimiser wrapper counts parts, and is a multiple of it.
+        **kwargs: As in ``EpochBasedTrainLoop``.
     """
 
     def __init__(
-        self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        micro_batches: int = 1,
+        **kwargs: Any,
     ) -> None:
         super().__init__(runner, dataloader, **kwargs)
+        self.micro_batches = micro_batches
         self._batches = SkippingBatchSampler.of(self.dataloader)
         self._done = 0  # batches of the first epoch, in an earlier run
 
     def run(self) -> nn.Module:
         """Train, from wherever the checkpoint was written."""
+        batches_of_step(self.runner, self.micro_batches)
         self.runner.call_hook('before_train')
         self._done = self._iter - self._epoch * len(self.dataloader)
         if self._epoch and not self._done and not _is_validated(self):
@@ -58,13 +72,21 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         done, self._done = self._done, 0
         length = len(self.dataloader)
-        _count_batches(self.runner, done, length)
+        parts = self.micro_batches
+        _count_batches(self.runner, done * parts, length * parts)
         if done < length:
             self._batches.done = done
             for idx, data_batch in enumerate(self.dataloader, done):
                 self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Train with a batch."""
+        if self.micro_batches == 1:
+            super().run_iter(idx, data_batch)
+            return
+        _run_iter_in_parts(self, idx, data_batch)
 
     def _validate_if_due(self) -> None:
         self._decide_current_val_interval()
@@ -91,12 +113,18 @@ class ResumableIterLoop(IterBasedTrainLoop):
         batches_done (int, optional): How far the data is, if that differs
             from the iteration; set before training.
 
-    Arguments as in ``IterBasedTrainLoop``.
+    Arguments as in ``IterBasedTrainLoop``, and ``micro_batches`` as in
+    :class:`ResumableEpochLoop`.
     """
 
     def __init__(
-        self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        micro_batches: int = 1,
+        **kwargs: Any,
     ) -> None:
+        self.micro_batches = micro_batches
         # One that is built comes back as it is.
         loader = runner.build_dataloader(
             dataloader,
@@ -111,9 +139,13 @@ class ResumableIterLoop(IterBasedTrainLoop):
 
     def run(self) -> nn.Module:
         """Train, from wherever the checkpoint was written."""
+        batches_of_step(self.runner, self.micro_batches)
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        _count_batches(self.runner, self._iter, self._max_iters)
+        parts = self.micro_batches
+        _count_batches(
+            self.runner, self._iter * parts, self._max_iters * parts
+        )
         done = self._iter if self.batches_done is None else self.batches_done
         self.dataloader_iterator = self._load(done)
         if self._iter and not _is_validated(self):
@@ -125,6 +157,13 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Train with a batch."""
+        if self.micro_batches == 1:
+            super().run_iter(data_batch)
+            return
+        _run_iter_in_parts(self, self._iter, data_batch)
 
     def _load(self, done: int) -> Iterator[Any]:
         """Load batches without end, from this one on."""
@@ -161,6 +200,20 @@ class _NotStarted:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
+
+
+def _run_iter_in_parts(loop: Any, idx: int, data_batch: Any) -> None:
+    """As the loops of MMEngine, with a batch in parts."""
+    runner = loop.runner
+    runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
+    outputs = train_step(runner, data_batch, loop.micro_batches)
+    runner.call_hook(
+        'after_train_iter',
+        batch_idx=idx,
+        data_batch=data_batch,
+        outputs=outputs,
+    )
+    loop._iter += 1
 
 
 def _is_validated(loop: BaseLoop) -> bool:

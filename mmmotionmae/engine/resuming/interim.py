@@ -4,7 +4,6 @@
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from ...utils.files import by_number, remove
@@ -89,6 +88,6 @@ def _interim_files(work_dir: Path) -> list[Path]:
 def is_between_steps(runner: Runner) -> bool:
     """Tell whether no gradients of earlier batches are pending."""
     return all(
-        not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
+        not hasattr(wrapper, 'should_update') or wrapper.should_update()
         for wrapper in wrappers_of(runner).values()
     )
