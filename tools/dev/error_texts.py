@@ -151,8 +151,11 @@ class Sources:
                 found |= _joined([{FIELD}, more])
             found |= self._render_passed(name, function, seen)
         if not found:
+            file = self._files.get(function) if function else None
             for value in self._constants.get(name, ()):
-                found |= self._render(value, None, seen)
+                home = self._files[value]
+                if file in (None, home) or name in self._imports[file]:
+                    found |= self._render(value, None, seen)
         return found or {FIELD}
 
     def _render_passed(
