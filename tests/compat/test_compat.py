@@ -959,3 +959,18 @@ def test_blending_is_what_it_was(kind, many):
     for one, other in zip(*results, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
     assert results[0][1].shape == (2, 4)
+
+
+@pytest.mark.parametrize('given', [{}, dict(gradient_as_bucket_view=False)])
+def test_ddp_keeps_each_gradient_once(given):
+    torch.distributed.init_process_group(
+        'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    model = MMDistributedDataParallel(
+        torch.nn.Linear(2, 3), device_ids=[0], **given
+    )
+    model(torch.ones(1, 2)).sum().backward()
+    grads = [p.grad for p in model.module.parameters()]
+    assert torch.equal(grads[0], torch.ones(3, 2))
+    storages = {grad.untyped_storage().data_ptr() for grad in grads}
+    assert len(storages) == (2 if given else 1)

@@ -142,6 +142,33 @@ def test_training_and_resuming(plain):
     assert_same('plain/epoch_2.pth', 'other/epoch_2.pth')
 
 
+class Order(Hook):
+    """Notes what comes first."""
+
+    def __init__(self):
+        self.calls = []
+
+    def before_run(self, runner):
+        self.calls.append('before_run')
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        self.calls.append('after_load_checkpoint')
+
+
+@pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])
+def test_hooks_are_set_up_before_a_checkpoint_is_loaded(plain, runner):
+    order = Order()
+    options = options_of(
+        f'runner_type={runner}',
+        'train_cfg.max_epochs=2',
+        'train_dataloader.batch_size=8',
+    )
+    argv = [str(PRETRAIN), '--work-dir', f'order-{runner}', '--no-validate']
+    argv += ['--resume', 'plain/epoch_2.pth']
+    TRAIN.train(TRAIN.parse_args(argv + options), [order])
+    assert order.calls == ['before_run', 'after_load_checkpoint']
+
+
 class Positions(Hook):
     """Saves once more, after the epoch, as for a new best checkpoint."""
 
