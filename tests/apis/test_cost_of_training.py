@@ -27,9 +27,7 @@ from mmmotionmae.models.utils.transformer import build_blocks
 
 def activations(config, setup=SETUP, half=False):
     network = read_network(as_config(config, setup))
-    found = memory.memory_of(
-        network, setup.batch_size, half, states=2, distributed=False
-    )
+    found = memory.memory_of(network, setup.batch_size, half, states=2)
     total = network.parameters['total']
     copies = 2 * network.trained if half else 0
     assert found.weights == 4 * total + copies
@@ -252,10 +250,10 @@ def test_videos_of_data_sets(data, videos):
 
 
 def test_memory_of_devices():
-    """Buckets of gradients on several devices; the optimiser's states."""
+    """Gradients, the same on several devices; the optimiser's states."""
     cfg = as_config(recogniser())
     one, two = (cost.describe(cfg, gpus)['memory'] for gpus in (1, 2))
-    assert two['gradients'] == 2 * one['gradients'] == one['optimizer']
+    assert two['gradients'] == one['gradients'] == one['optimizer'] / 2
     for optimizer, states in (
         (dict(type='SGD', lr=1.0, momentum=0.9), 1),
         (dict(type='SGD', lr=1.0), 0),

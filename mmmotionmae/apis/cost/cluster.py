@@ -161,7 +161,7 @@ def memories_of(
     half, states = is_half(cfg), states_of(cfg)
     parameters = trained_parameters(network.model)
     width = _gathered_width(cfg)
-    ddp = memory_of(network, clips, half, states, machine.gpus > 1)
+    ddp = memory_of(network, clips, half, states)
     # Autocast keeps its copies of the weights until the backward pass.
     copies = 2 * network.trained if half and width == 4 else 0
 

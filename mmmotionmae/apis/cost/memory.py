@@ -40,7 +40,7 @@ class Memory:
         activations: What the backward pass needs of the forward pass, the
             batch, and what is needed for a moment at the peak.
         weights: In float32, and the copies of mixed precision.
-        gradients: Those of the buckets of distributed training among them.
+        gradients: In float32. DDP's buckets are these, not copies of them.
         optimizer: State of the optimiser.
     """
 
@@ -62,7 +62,6 @@ def memory_of(
     clips: int,
     half: bool,
     states: int,
-    distributed: bool,
 ) -> Memory:
     """Estimate a training step.
 
@@ -71,14 +70,12 @@ def memory_of(
         clips: Of one forward pass on one device.
         half: Whether in mixed precision.
         states: Values that the optimiser keeps for each weight.
-        distributed: Whether gradients are averaged over devices; then there
-            is a second copy of them, in buckets.
     """
     parameters, trained = network.parameters['total'], network.trained
     return Memory(
         clips * activations_of(network, half),
         SINGLE * parameters + (2 * trained if half else 0),
-        SINGLE * trained * (2 if distributed else 1),
+        SINGLE * trained,
         SINGLE * trained * states,
     )
 
