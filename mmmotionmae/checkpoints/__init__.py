@@ -89,6 +89,7 @@ PATCHES = (
         'best_checkpoint.remove_own_checkpoints_only',
     ),
     ('mmengine._strategy.base', 'strategies.close_strategies'),
+    ('mmengine._strategy.deepspeed', 'strategies.close_mended_deepspeed'),
     ('mmengine.runner.checkpoint', 'mmengine_loading.load_checkpoints_safely'),
     ('mmengine.runner.checkpoint', 'mmengine_loading.load_weights_strictly'),
     ('mmengine.runner', 'mmengine_loading.name_needed_parts'),

@@ -37,6 +37,17 @@ def close_strategies() -> None:
         classes += cls.__subclasses__()
 
 
+@once
+def close_mended_deepspeed() -> None:
+    """``compat`` gives DeepSpeed's strategy other methods, open ones.
+
+    Remove when: :func:`mmmotionmae.compat.deepspeed.mend_deepspeed` goes.
+    """
+    from mmengine._strategy.deepspeed import DeepSpeedStrategy
+
+    _close(DeepSpeedStrategy)
+
+
 def _close(strategy: type) -> None:
     """Close the methods that a class defines itself."""
     for name in ('load_checkpoint', 'resume'):

@@ -80,7 +80,7 @@ def switch_off_broken_multimodal() -> None:
         print_log(
             f"MMAction2's multi-modal models (VindLU) are off: {missing}.",
             logger='current',
-            level=logging.INFO,
+            level=logging.DEBUG,
         )
 
 
