@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..utils.choices import MAX_SEED, UNITS
+from ..utils.choices import DECODERS, MAX_SEED, OUT_TYPES, UNITS
 from ..utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -177,6 +177,71 @@ def load_options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Those that the user has given: arguments of ``read_checkpoint``."""
     given = {name: getattr(args, name) for name in LOAD_OPTIONS}
     return {name: value for name, value in given.items() if value}
+
+
+def add_picture_arguments(
+    parser: argparse.ArgumentParser, out_types: Sequence[str]
+) -> None:
+    """Add what tools that draw videos share: inputs, clips, pictures.
+
+    Args:
+        parser: Of the tool.
+        out_types: Kinds of pictures by default.
+    """
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='VIDEO',
+        help='videos, folders of videos, or folders of frames',
+    )
+    parser.add_argument(
+        '--out-dir', required=True, help='where the pictures go'
+    )
+    parser.add_argument(
+        '--out-type',
+        nargs='+',
+        choices=list(OUT_TYPES),
+        default=list(out_types),
+        help='rows of frames (img); all kinds side by side: as film (video '
+        'or gif), or one frame of it as PNG (still) or WebP (webp) '
+        f'(default: {" ".join(out_types)})',
+    )
+    for flag, default, what in (
+        ('--frame-interval', 4, 'every how many frames of the video'),
+        ('--fps', 8, 'frames per second of the films'),
+    ):
+        parser.add_argument(
+            flag,
+            type=int_from(1),
+            default=default,
+            metavar='N',
+            help=f'{what} (default: %(default)s)',
+        )
+    for flag, what in (
+        ('--num-frames', 'frames of a clip'),
+        ('--img-size', 'height and width of a frame, in pixels'),
+    ):
+        parser.add_argument(
+            flag,
+            type=int_from(1),
+            metavar='N',
+            help=f'{what}; positions are interpolated (default: as trained)',
+        )
+    add_load_options(parser)
+    parser.add_argument(
+        '--decoder',
+        choices=DECODERS,
+        default='pyav',
+        help='default: %(default)s',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='also load checkpoint files that can run code',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace earlier pictures'
+    )
 
 
 def add_job_arguments(

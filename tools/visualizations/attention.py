@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from mmmotionmae.cli.arguments import (
-    add_load_options,
-    int_from,
+    add_picture_arguments,
     load_options_of,
 )
-from mmmotionmae.utils.choices import ATTENTION_KINDS, DECODERS, OUT_TYPES
+from mmmotionmae.utils.choices import ATTENTION_KINDS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,15 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'model', metavar='MODEL', help='a checkpoint of any known format'
     )
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        metavar='VIDEO',
-        help='videos, folders of videos, or folders of frames',
-    )
-    parser.add_argument(
-        '--out-dir', required=True, help='where the pictures go'
-    )
+    add_picture_arguments(parser, ('img',))
     parser.add_argument(
         '--kind',
         choices=ATTENTION_KINDS,
@@ -39,52 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='through all blocks (attention rollout), or of the last block '
         'alone (default: %(default)s)',
     )
-    parser.add_argument(
-        '--out-type',
-        nargs='+',
-        choices=list(OUT_TYPES),
-        default=['img'],
-        help='as in reconstruct.py (default: img)',
-    )
-    parser.add_argument(
-        '--frame-interval',
-        type=int_from(1),
-        default=4,
-        metavar='N',
-        help='every how many frames of the video (default: %(default)s)',
-    )
-    for flag, what in (
-        ('--num-frames', 'frames of a clip'),
-        ('--img-size', 'height and width of a frame, in pixels'),
-    ):
-        parser.add_argument(
-            flag,
-            type=int_from(1),
-            metavar='N',
-            help=f'{what}; positions are interpolated (default: as trained)',
-        )
-    add_load_options(parser)
-    parser.add_argument(
-        '--fps',
-        type=int_from(1),
-        default=8,
-        help='frames per second of the films (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--decoder',
-        choices=DECODERS,
-        default='pyav',
-        help='default: %(default)s',
-    )
     parser.add_argument('--device', default='cpu', help='default: %(default)s')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='also load checkpoint files that can run code',
-    )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='replace earlier pictures'
-    )
     return parser.parse_args(argv)
 
 

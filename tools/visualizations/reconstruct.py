@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmmotionmae.cli.arguments import (
-    add_load_options,
+    add_picture_arguments,
     int_from,
     load_options_of,
     seed,
 )
-from mmmotionmae.utils.choices import DECODERS, MASKS, OUT_TYPES, STATISTICS
+from mmmotionmae.utils.choices import MASKS, STATISTICS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,26 +29,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='a checkpoint of any known format, or a config '
         '(.py, with --weights)',
     )
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        metavar='VIDEO',
-        help='videos, folders of videos, or folders of frames',
-    )
-    parser.add_argument(
-        '--out-dir', required=True, help='where the pictures go'
-    )
+    add_picture_arguments(parser, ('img', 'video'))
     parser.add_argument(
         '--weights', metavar='CHECKPOINT', help='the checkpoint of a config'
-    )
-    parser.add_argument(
-        '--out-type',
-        nargs='+',
-        choices=list(OUT_TYPES),
-        default=['img', 'video'],
-        help='rows of frames (img); all kinds side by side: as film (video '
-        'or gif), or one frame of it as PNG (still) or WebP (webp) '
-        '(default: img video)',
     )
     parser.add_argument(
         '--statistics',
@@ -87,30 +70,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '(default: %(default)s)',
     )
     parser.add_argument(
-        '--frame-interval',
-        type=int_from(1),
-        default=4,
-        metavar='N',
-        help='every how many frames of the video (default: %(default)s)',
-    )
-    for flag, what in (
-        ('--num-frames', 'frames of a clip'),
-        ('--img-size', 'height and width of a frame, in pixels'),
-    ):
-        parser.add_argument(
-            flag,
-            type=int_from(1),
-            metavar='N',
-            help=f'{what}; positions are interpolated (default: as trained)',
-        )
-    add_load_options(parser)
-    parser.add_argument(
-        '--fps',
-        type=int_from(1),
-        default=8,
-        help='frames per second of the films (default: %(default)s)',
-    )
-    parser.add_argument(
         '--errors',
         default='',
         metavar='FILE',
@@ -124,12 +83,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='videos at a time (default: %(default)s)',
     )
     parser.add_argument(
-        '--decoder',
-        choices=DECODERS,
-        default='pyav',
-        help='default: %(default)s',
-    )
-    parser.add_argument(
         '--device', help='where to run (default: a GPU, if there is one)'
     )
     parser.add_argument(
@@ -137,14 +90,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=['raise', 'skip'],
         help='what becomes of a video that cannot be read (default: end if '
         'it is the only one and was named itself, else leave it out)',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='also load checkpoint files that can run code',
-    )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='replace earlier pictures'
     )
     return parser.parse_args(argv)
 
