@@ -13,11 +13,12 @@ _TURN = {
     180: cv2.ROTATE_180,
     270: cv2.ROTATE_90_COUNTERCLOCKWISE,
 }
-# The matrix coefficients of ITU-T H.273 that FFmpeg's swscale converts: RGB,
-# BT.709, none named, FCC, both of BT.601, SMPTE 240M and BT.2020.
-_CONVERTED = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 # Whether frames that cannot be converted are given without a word.
 _SILENT = tuple(map(int, cv2.__version__.split('.')[:2])) >= (4, 13)
+# The matrix coefficients of ITU-T H.273 that FFmpeg's swscale converts: RGB,
+# BT.709, none named, FCC, both of BT.601, SMPTE 240M and BT.2020. From 4.13 on
+# the last one comes out some twenty levels off.
+_CONVERTED = frozenset({0, 1, 2, 4, 5, 6, 7, 9} - ({9} if _SILENT else set()))
 
 
 class OpenCVReader(VideoReader):
@@ -25,12 +26,13 @@ class OpenCVReader(VideoReader):
 
     The frames are counted by :class:`PyAVReader`. Every video is decoded
     from its start, since OpenCV does not seek accurately. Before 4.13 it
-    takes all videos for BT.601: of those that are marked as BT.709 the
-    colours are a few levels off. Where the size of the frames changes on the
-    way, it gives broken frames without a word; as for some videos that start
-    between key frames, and from 4.13 for those in colours that FFmpeg cannot
-    convert and for interlaced ones (what is left in memory): all of these are
-    refused, interlaced ones only where it is so.
+    takes all videos for BT.601: of those that are marked as BT.709 or BT.2020
+    the colours are a few levels off. Where the size of the frames changes on
+    the way, it gives broken frames without a word; as for some videos that
+    start between key frames, and from 4.13 for those in colours that FFmpeg
+    cannot convert and for interlaced ones (what is left in memory), and for
+    BT.2020 (colours that are far off): all of these are refused, interlaced
+    ones and BT.2020 only where it is so.
 
     Args:
         path: The file.
