@@ -43,6 +43,8 @@ def set_amp(cfg: Config, dtype: str) -> None:
     """
     from mmengine.device import get_device
 
+    if not cfg.get('optim_wrapper'):
+        return  # no training, which is said later
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(
