@@ -51,6 +51,12 @@ def settle_strategy(cfg: Config) -> None:
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('use_fsdp'):
         raise UsageError(f'optim_wrapper.use_fsdp: {_FSDP1}')
+    runner = cfg.get('runner_type', 'Runner')
+    if cfg.get('strategy') and runner == 'Runner':
+        raise UsageError(
+            'strategy is for runner_type=FlexibleRunner, and ignored without: '
+            '--fsdp and --deepspeed STAGE set both.'
+        )
     strategies = [name for _, name in _types(cfg.get('strategy'), '')]
     if 'DeepSpeedStrategy' in strategies:
         _settle_deepspeed(cfg)
@@ -73,11 +79,6 @@ def _types(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def _settle_deepspeed(cfg: Config) -> None:
     """Put what the optimiser wrapper knows where DeepSpeed looks for it."""
-    if cfg.get('runner_type') != 'FlexibleRunner':
-        raise UsageError(
-            'strategy.type=DeepSpeedStrategy needs runner_type='
-            'FlexibleRunner; --deepspeed STAGE sets both.'
-        )
     if cfg.get('launcher', 'none') == 'none':
         raise UsageError(
             'DeepSpeed needs a launcher, also for one process: bash tools/'

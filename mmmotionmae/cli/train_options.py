@@ -43,6 +43,8 @@ def set_amp(cfg: Config, dtype: str) -> None:
     """
     from mmengine.device import get_device
 
+    if not cfg.get('optim_wrapper'):
+        return  # no training, which is said later
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(
@@ -102,8 +104,17 @@ def set_deepspeed(cfg: Config, stage: int) -> None:
         cfg: Changed in place; ``strategy`` keeps what it says of DeepSpeed.
         stage: Of ZeRO, 1 to 3: what is shared out is the optimiser's state,
             also the gradients, also the weights.
+
+    Raises:
+        UsageError: If the config has settings of another strategy.
     """
     strategy = dict(cfg.get('strategy') or {})
+    kind = strategy.pop('type', 'DeepSpeedStrategy')
+    if kind != 'DeepSpeedStrategy' and strategy:
+        raise UsageError(
+            f'--deepspeed has no use for strategy.{next(iter(strategy))}, '
+            f'which is of {kind}: remove it from the config.'
+        )
     zero = dict(strategy.get('zero_optimization') or {}, stage=stage)
     cfg.runner_type = 'FlexibleRunner'
     cfg.strategy = dict(

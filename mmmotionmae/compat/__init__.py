@@ -50,6 +50,7 @@ PATCHES = (
     ('mmengine._strategy.deepspeed', 'deepspeed.mend_deepspeed'),
     ('mmengine.runner', 'resuming.find_checkpoints_of_the_work_dir'),
     ('mmengine.runner', 'resuming.keep_given_positions'),
+    ('mmengine.runner', 'resuming.resume_from_what_there_is'),
     ('mmengine.runner', 'running.begin_runs_before_loading'),
     ('mmengine.runner', 'running.wrap_only_what_can_be_trained'),
     ('mmengine.runner', 'data_loading.load_without_processes'),

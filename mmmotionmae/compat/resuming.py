@@ -134,3 +134,35 @@ def keep_given_positions() -> None:
         save(self, *args, meta=meta, **kwargs)
 
     FlexibleRunner.save_checkpoint = save_checkpoint
+
+
+@once
+def resume_from_what_there_is() -> None:
+    """``FlexibleRunner`` ends with a ``KeyError`` where ``Runner`` goes on.
+
+    A checkpoint may have no state of the optimiser (``save_optimizer=False``,
+    best checkpoints) or of schedules; what it lacks begins afresh.
+
+    Remove when: ``SingleDeviceStrategy.resume`` asks for what there is.
+    """
+    from mmengine._strategy import SingleDeviceStrategy as Strategy
+
+    resume = Strategy.resume
+
+    @wraps(resume)
+    def resume_parts(
+        self: Strategy, filename: str, *, callback: Any = None, **kwargs: Any
+    ) -> dict:
+        def fill(checkpoint: dict) -> None:
+            if callback is not None:
+                callback(checkpoint)
+            if 'optimizer' not in checkpoint:
+                checkpoint['optimizer'] = self.optim_state_dict()
+            if 'param_schedulers' not in checkpoint and hasattr(
+                self, 'param_schedulers'
+            ):
+                checkpoint['param_schedulers'] = self.scheduler_state_dict()
+
+        return resume(self, filename, callback=fill, **kwargs)
+
+    Strategy.resume = resume_parts

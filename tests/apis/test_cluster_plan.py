@@ -150,6 +150,25 @@ def test_what_the_recipe_does_not_allow():
     assert not planned(cfg, gpus=64, memory=80e9)['notes']
 
 
+@pytest.mark.parametrize('gpus', [1, 2])
+def test_clips_that_are_no_whole_videos(gpus):
+    """Ten clips, four of each video: two videos, on however many GPUs."""
+    cfg = read(BY_STEM[BASE])
+    cfg.auto_scale_lr.base_batch_size = 10
+    found = planned(cfg, gpus=gpus)
+    (note,) = found['notes']
+    assert note.startswith('10 clips a step are no whole number of videos')
+    assert found['batch']['clips'] == 8
+
+
+def test_nodes_that_are_not_full():
+    """HSDP needs the same number of processes on each node."""
+    cfg = read(BY_STEM[BASE])
+    *_, note = planned(cfg, gpus=12, per_node=8)['notes']
+    assert '12 GPUs do not fill their 2 nodes of 8: HSDP' in note
+    assert not planned(cfg, gpus=4, per_node=8)['notes']
+
+
 # ------------------------------------------------------------ a whole plan
 
 

@@ -136,7 +136,7 @@ def test_settings_are_put_where_deepspeed_looks():
 @pytest.mark.parametrize(
     'settings, message',
     [
-        (dict(runner_type='Runner'), 'needs runner_type=FlexibleRunner'),
+        (dict(runner_type='Runner'), 'is for runner_type=FlexibleRunner'),
         (dict(launcher='none'), 'needs a launcher, also for one process'),
         (dict(custom_hooks=[dict(type='EMAHook')]), 'EMAHook cannot average'),
         ({'optim_wrapper.type': 'ApexOptimWrapper'}, 'stand in for Apex'),
@@ -155,6 +155,20 @@ def test_what_deepspeed_cannot_do(settings, message):
     cfg.merge_from_dict(settings)
     with pytest.raises(UsageError, match=message):
         settle_strategy(cfg)
+
+
+def test_a_strategy_that_nothing_reads():
+    for strategy in (dict(type='FSDP2Strategy'), dict(checkpoint={})):
+        with pytest.raises(UsageError, match='--fsdp and --deepspeed STAGE'):
+            settle_strategy(Config(dict(strategy=strategy)))
+
+
+def test_deepspeed_in_the_place_of_fsdp2():
+    cfg = deepspeed(strategy=dict(type='FSDP2Strategy'))
+    settle_strategy(cfg)
+    assert cfg.strategy.type == 'DeepSpeedStrategy'
+    with pytest.raises(UsageError, match='strategy.param_dtype, which is of'):
+        deepspeed(strategy=dict(type='FSDP2Strategy', param_dtype='bfloat16'))
 
 
 def test_configs_without_any_stay_as_they_are():

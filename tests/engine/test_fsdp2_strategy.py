@@ -232,6 +232,8 @@ def test_settings_without_a_sense(in_folder):
         (dict(cpu_offload=True), 'cpu_offload=True is for training on a GPU'),
         (dict(model_wrapper=dict(type='x')), 'model_wrapper is for DDP'),
         (dict(checkpoint=dict(asynchronous=True)), 'needs sharded=True'),
+        (dict(checkpoint=dict(shards=True)), 'takes True and False'),
+        (dict(checkpoint='sharded'), "and False, not 'sharded'"),
     ):
         with pytest.raises(UsageError, match=text):
             build(**settings)

@@ -278,3 +278,15 @@ def test_random_states_are_put_back_after_an_error_too():
         torch.rand(2), np.random.rand(2), random.random()
         raise KeyError
     assert same(before, generators())
+
+
+def test_parts_of_weights_cannot_be_run(tiny_model, monkeypatch):
+    """FSDP2 changes the model in place, without a wrapper."""
+    model = tiny_model()
+    hook = ReconstructionHook()
+    assert hook._can_run(model)
+    monkeypatch.setattr(
+        'mmmotionmae.engine.hooks.reconstruction_hook.holds_parts',
+        lambda weights: len(weights) == len([*model.parameters()]),
+    )
+    assert not hook._can_run(model)

@@ -60,9 +60,14 @@ class Rates(Hook):
         return [line for line in self.log if word in line]
 
 
+RUNNERS = ['Runner', 'FlexibleRunner']
+both_runners = pytest.mark.parametrize('go', RUNNERS, indirect=True)
+
+
 @pytest.fixture
-def go(train):
+def go(train, request):
     """Train, and give the runner and the :class:`Rates`."""
+    kind = getattr(request, 'param', 'Runner')
 
     def run(work_dir, *flags, epochs, options, config=PRETRAIN, **kwargs):
         rates = Rates()
@@ -71,7 +76,7 @@ def go(train):
             work_dir,
             *flags,
             epochs=epochs,
-            options=options,
+            options=[*options, f'runner_type={kind}'],
             hooks=[rates],
             **kwargs,
         )
@@ -80,6 +85,7 @@ def go(train):
     return run
 
 
+@both_runners
 def test_schedule_for_a_run_that_had_none(go):
     go('run', epochs=2, options=[BATCH, 'param_scheduler=None'])
     _, rates = go('run', '--resume', epochs=4, options=schedule(4))
@@ -89,6 +95,7 @@ def test_schedule_for_a_run_that_had_none(go):
     assert 'it had none' in line and 'from iteration 8 on' in line
 
 
+@both_runners
 def test_no_schedule_for_a_run_that_had_one(go):
     go('run', epochs=2, options=schedule(3))
     _, rates = go(
@@ -113,6 +120,7 @@ def test_longer_schedule(go):
     assert rates.lines('ends at iteration 12, the training at 16')
 
 
+@both_runners
 def test_learning_rate_of_the_checkpoint_or_of_the_config(go):
     go('run', epochs=2, options=schedule(3))
     shutil.copytree('run', 'forced')
@@ -141,6 +149,7 @@ def test_learning_rate_of_the_checkpoint_or_of_the_config(go):
     assert {group['weight_decay'] for group in groups} == {0.1, 0}
 
 
+@both_runners
 def test_checkpoint_without_the_optimiser(go):
     """It starts afresh, but not its warm-up."""
     option = 'default_hooks.checkpoint.save_optimizer=False'
@@ -154,6 +163,7 @@ def test_checkpoint_without_the_optimiser(go):
     assert {int(state['step']) for state in states} == {4}
 
 
+@both_runners
 def test_checkpoint_without_the_schedule(go):
     whole, _ = go('whole', epochs=3, options=schedule(3))
     option = 'default_hooks.checkpoint.save_param_scheduler=False'
@@ -163,6 +173,7 @@ def test_checkpoint_without_the_schedule(go):
     assert rates.lines('it had none')
 
 
+@both_runners
 @pytest.mark.parametrize('batch_size', [4, 16])
 def test_other_batch_goes_on_at_the_same_place(go, batch_size):
     """As on half, or twice as many processes."""
@@ -254,8 +265,10 @@ def test_interrupted_validation_is_done(train):
     assert run('run', '--resume') == whole
 
 
-def test_best_checkpoint_alone_is_a_run(train):
+@pytest.mark.parametrize('kind', RUNNERS)
+def test_best_checkpoint_alone_is_a_run(train, kind):
     options = [
+        f'runner_type={kind}',
         'train_cfg.val_interval=1',
         'default_hooks.checkpoint.interval=-1',
         'default_hooks.checkpoint.save_best=auto',
@@ -266,7 +279,14 @@ def test_best_checkpoint_alone_is_a_run(train):
     with pytest.raises(UsageError, match='holds the checkpoints'):
         train(FINETUNE, 'run', epochs=1)
     rates = Rates()
-    train(FINETUNE, 'run', '--resume', epochs=2, hooks=[rates])
+    train(
+        FINETUNE,
+        'run',
+        '--resume',
+        epochs=2,
+        hooks=[rates],
+        options=[f'runner_type={kind}'],
+    )
     assert len(rates.lrs) == 4  # the second epoch alone
     assert rates.lines('holds no state of the optimiser')
 

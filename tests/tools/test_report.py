@@ -132,6 +132,12 @@ def test_lines_that_are_no_rows(start):
     assert steps(logs.read_log(folder).train) == [5, 10]
 
 
+def test_numbers_larger_than_any_float(start):
+    large = f'{{"iter": 5, "step": 5, "loss": 1{400 * "0"}}}'
+    (found,) = logs.read_log(start('1', large)).train
+    assert found == dict(iter=5, step=5, loss=float('inf'))
+
+
 def test_setting_of_a_training(start, tmp_path):
     lines = (
         'Epoch(train)  [1][20/40]  lr: 1e-4  eta: 0:10:00  time: 1\n'
@@ -146,6 +152,8 @@ def test_setting_of_a_training(start, tmp_path):
     assert not (tmp_path / 'run').exists() and 'mkdir' in setting.config
     start('1', row(5), text='Iter(train) [ 30/120]  eta: 0:00:10  time: 1\n')
     assert logs.read_setting(folder / '1').position == 0.25
+    start('1', row(5), text='Iter(train) [ 0/0]  eta: 0:00:00  time: 1\n')
+    assert logs.read_setting(folder / '1').position is None
     # The logger leaves out the last steps of an epoch.
     start('1', row(5), text=f'{lines}Saving checkpoint at 4 epochs\n')
     assert logs.read_setting(folder / '1').is_done
@@ -162,6 +170,7 @@ def test_values_of_a_config_are_read_and_never_run(tmp_path):
     assert values == dict(
         a=dict(b=[1, -2.5], c=dict(d=None), e=None), f='text'
     )
+    assert logs.plain_values('a = {[1]: 2}') == dict(a=None)
 
 
 def test_panels_hold_the_values(start):

@@ -97,16 +97,13 @@ def read_rows(path: Path) -> list[Row]:
     rows = []
     for line in path.read_text('utf-8', 'replace').splitlines():
         try:
-            found = json.loads(line)
+            # A float holds any number, be it as infinity.
+            found = json.loads(line, parse_int=float)
         except ValueError:
             continue
         if not isinstance(found, dict):
             continue
-        row = {
-            key: value
-            for key, value in found.items()
-            if isinstance(value, (int, float)) and not isinstance(value, bool)
-        }
+        row = {k: v for k, v in found.items() if isinstance(v, float)}
         if 'step' in row:
             rows.append(row)
     return rows
@@ -179,10 +176,12 @@ def _position(text: str, values: Mapping[str, Any]) -> float | None:
     if not places:
         return None
     epoch, step, number = places[-1]
+    if not int(number):
+        return None
     share = int(step) / int(number)
     if not epoch:
         return share
-    if not isinstance(epochs, int):
+    if not isinstance(epochs, int) or not epochs:
         return None
     return (int(epoch) - 1 + share) / epochs
 
@@ -224,5 +223,5 @@ def _value(node: ast.expr) -> Any:
         return {k.arg: _value(k.value) for k in node.keywords if k.arg}
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):  # of no literal; of no possible one
         return None

@@ -66,7 +66,7 @@ def draw_attention(args: argparse.Namespace) -> None:
         args: What :func:`parse_args` returns.
 
     Raises:
-        UsageError: If a video cannot be read, or a picture exists.
+        UsageError: If the only video cannot be read, or a picture exists.
         CheckpointError: If the checkpoint cannot be read.
     """
     trust_checkpoints(args.trust_checkpoint)
@@ -90,10 +90,17 @@ def draw_attention(args: argparse.Namespace) -> None:
         refuse_to_overwrite(
             [path for (files,) in paths for path in files.values()]
         )
-    show = sys.stderr.isatty()
+    show, left_out = sys.stderr.isatty(), 0
     with progress_bar(len(videos), 'video', show=show) as bar:
         for video, files in zip(videos, paths, strict=True):
-            clip = load(video)['inputs']
+            try:
+                clip = load(video)['inputs']
+            except UsageError as error:
+                if len(videos) == 1 and not video.listed:
+                    raise
+                print(f'Left out: {error}', file=sys.stderr)
+                left_out += 1
+                continue
             batch = dict(inputs=[clip[0]], data_samples=None)
             (weights,) = attention_maps(
                 vit, preprocessor(batch)['inputs'], args.kind
@@ -105,7 +112,8 @@ def draw_attention(args: argparse.Namespace) -> None:
             )
             save_pictures(pictures, files, args.fps)
             bar.update()
-    print(f'{args.out_dir}: {len(videos)} videos')
+    number = len(videos) - left_out
+    print(f'{args.out_dir}: {number} videos, {left_out} left out')
 
 
 def main() -> int:

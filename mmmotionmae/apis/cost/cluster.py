@@ -294,6 +294,11 @@ def _notes(
             f'clips a step end at {split.largest} GPUs with one video of '
             f'{split.repeats} clips each; here a step has {split.clips}.'
         )
+    elif split.recipe % split.repeats:
+        notes.append(
+            f'{split.recipe} clips a step are no whole number of videos with '
+            f'{split.repeats} clips each; here a step has {split.clips}.'
+        )
     elif split.clips != split.recipe:
         fits = [
             n for n in range(1, split.largest + 1) if not split.largest % n
@@ -304,6 +309,12 @@ def _notes(
             f'{split.recipe} clips a step cannot be divided among {gpus} GPUs '
             f'x {split.repeats} clips of each video; {below} or {above} GPUs '
             f'can. Here a step has {split.clips}.'
+        )
+    if gpus % machine.gpus_of_node:
+        notes.append(
+            f'{gpus} GPUs do not fill their {machine.nodes} nodes of '
+            f'{machine.per_node}: HSDP, which needs that, is told as if they '
+            'did.'
         )
     if machine.memory:
         large = [

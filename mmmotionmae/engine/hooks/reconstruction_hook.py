@@ -22,6 +22,7 @@ from ...utils.seeding import (
     kept_random_state,
     seed_generators,
 )
+from ...utils.sharding import holds_parts
 from ...visualization import draw_sheet, reconstruction_rows
 from ...visualization.reconstruction import reconstruct
 
@@ -137,9 +138,13 @@ class ReconstructionHook(Hook):
         return self._samples
 
     def _can_run(self, model: nn.Module) -> bool:
-        if isinstance(unwrap(model), MotionMAE) and (
-            not is_model_wrapper(model)
-            or isinstance(model, DistributedDataParallel)
+        if (
+            isinstance(unwrap(model), MotionMAE)
+            and (
+                not is_model_wrapper(model)
+                or isinstance(model, DistributedDataParallel)
+            )
+            and not holds_parts(dict(model.named_parameters()))
         ):
             return True
         if not self._warned:

@@ -66,21 +66,20 @@ class ResumeHook(Hook):
         """Keep what MMEngine does not hand on."""
         if not getattr(runner, '_resume', False):
             return
-        if isinstance(runner, Runner):
-            self._config_values = {
-                name: scheduling.base_values(wrapper)
-                for name, wrapper in scheduling.wrappers_of(runner).items()
-            }
-            self._checkpoint = dict(
-                meta=checkpoint['meta'],
-                schedules=checkpoint.get('param_schedulers'),
-                optimizer='optimizer' in checkpoint,
-            )
+        self._config_values = {
+            name: scheduling.base_values(wrapper)
+            for name, wrapper in scheduling.wrappers_of(runner).items()
+        }
+        self._checkpoint = dict(
+            meta=checkpoint['meta'],
+            schedules=checkpoint.get('param_schedulers'),
+            optimizer='optimizer' in checkpoint,
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Find the place to go on at."""
         if self._checkpoint is None:
-            if runner.cfg.get('resume') and isinstance(runner, Runner):
+            if runner.cfg.get('resume'):
                 _say_learning_rate(runner)
             return
         checkpoint, self._checkpoint = self._checkpoint, None
@@ -217,10 +216,7 @@ class ResumeHook(Hook):
                     f'the config, from iteration {runner.iter} on: '
                     f'{"; ".join(differences)}.'
                 )
-        if isinstance(runner.param_schedulers, dict):
-            runner.param_schedulers[name] = schedules
-        elif runner.param_schedulers is not None:
-            runner.param_schedulers = schedules
+        scheduling.install(runner, name, schedules)
 
 
 def _has_built_schedules(runner: Runner) -> bool:

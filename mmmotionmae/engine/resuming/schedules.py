@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 # What changes while a schedule runs; all else is what it is.
 _MOVING = {
@@ -18,7 +18,7 @@ _MOVING = {
 _Number = (int, float)
 
 
-def wrappers_of(runner: Runner) -> dict[str, OptimWrapper]:
+def wrappers_of(runner: Runner | FlexibleRunner) -> dict[str, OptimWrapper]:
     """Optimiser wrappers by name; the name of a single one is empty."""
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapperDict):
@@ -139,7 +139,9 @@ def describe_differences(
     return differences
 
 
-def build_at_start(runner: Runner, name: str) -> list[_ParamScheduler]:
+def build_at_start(
+    runner: Runner | FlexibleRunner, name: str
+) -> list[_ParamScheduler]:
     """Build the schedules of the config, and set what they begin with.
 
     Args:
@@ -157,7 +159,29 @@ def build_at_start(runner: Runner, name: str) -> list[_ParamScheduler]:
     cfg = copy.deepcopy(runner.cfg.get('param_scheduler'))
     if isinstance(cfg, Mapping) and 'type' not in cfg:
         cfg = cfg[name]
+    if isinstance(runner, FlexibleRunner):
+        return runner.strategy.build_param_scheduler(cfg or [], wrapper)
     return runner._build_param_scheduler(cfg or [], wrapper)
+
+
+def install(
+    runner: Runner | FlexibleRunner,
+    name: str,
+    schedules: list[_ParamScheduler],
+) -> None:
+    """Let a runner step and save these schedules, if it has any.
+
+    Args:
+        runner: Its schedules are replaced.
+        name: Of the optimiser wrapper.
+        schedules: Of that wrapper.
+    """
+    if isinstance(runner.param_schedulers, dict):
+        runner.param_schedulers[name] = schedules
+    elif runner.param_schedulers is not None:
+        runner.param_schedulers = schedules
+        if isinstance(runner, FlexibleRunner):  # its strategy saves them
+            runner.strategy.param_schedulers = schedules
 
 
 def put_back(

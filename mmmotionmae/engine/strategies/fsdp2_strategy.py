@@ -125,7 +125,17 @@ class FSDP2Strategy(DDPStrategy):
             )
         self.cpu_offload = cpu_offload
         self.shard_size = shard_size
-        self._saver = Saver(**(checkpoint or {}))
+        options: Any = {} if checkpoint is None else checkpoint
+        if (
+            not isinstance(options, dict)
+            or not {'sharded', 'asynchronous'}.issuperset(options)
+            or not all(isinstance(on, bool) for on in options.values())
+        ):
+            raise UsageError(
+                'FSDP2Strategy: checkpoint=dict(sharded=..., asynchronous='
+                f'...) takes True and False, not {checkpoint!r}.'
+            )
+        self._saver = Saver(**options)
         super().__init__(**kwargs)
 
     # ------------------------------------------------------------ processes

@@ -33,7 +33,7 @@ def test_pictures(kind, tiny_model, tmp_path, shapes_dir, monkeypatch, capsys):
     argv += ['--out-type', 'img', 'gif', '--frame-interval', 1]
     monkeypatch.setattr(sys, 'argv', ['attention.py', *map(str, argv)])
     assert tool.main() == 0
-    assert capsys.readouterr().out.endswith(f'{out}: 1 videos\n')
+    assert capsys.readouterr().out.endswith(f'{out}: 1 videos, 0 left out\n')
 
     settings = ClipSettings(frame_interval=1, mask=None)
     load = ClipLoader(clip_size_of(model.backbone), settings)
@@ -56,3 +56,26 @@ def test_pictures(kind, tiny_model, tmp_path, shapes_dir, monkeypatch, capsys):
 
     assert tool.main() == 2
     assert 'exists already' in capsys.readouterr().err
+
+
+def test_one_bad_video_of_several(
+    tiny_model, tmp_path, shapes_dir, monkeypatch, capsys
+):
+    checkpoint = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict=tiny_model().state_dict()), checkpoint)
+    video = min((shapes_dir / 'videos/pretrain').glob('*.mp4'))
+    bad, out = tmp_path / 'bad.mp4', tmp_path / 'out'
+    bad.write_text('no video')
+
+    def main(*videos):
+        argv = [checkpoint, *videos, *FLAGS, '--out-dir', out]
+        monkeypatch.setattr(sys, 'argv', ['attention.py', *map(str, argv)])
+        return tool.main()
+
+    assert main(bad, video) == 0
+    told = capsys.readouterr()
+    assert f"Left out: '{bad}' cannot be read" in told.err
+    assert told.out.endswith(f'{out}: 1 videos, 1 left out\n')
+    assert [path.stem for path in out.iterdir()] == [f'{video.stem}_attention']
+    assert main(bad) == 2
+    assert f"error: '{bad}' cannot be read" in capsys.readouterr().err
