@@ -17,6 +17,7 @@ from mmaction.registry import HOOKS, MODELS
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
+from mmengine.utils import digit_version
 from torch import nn
 from torch._dynamo.backends.debugging import aot_eager
 from torch._dynamo.utils import counters
@@ -27,6 +28,13 @@ from mmmotionmae.engine.hooks.compile_blocks_hook import find_blocks
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'
 PRETRAIN = DEMO / 'motionmae_vit-tiny-p8_1xb32-8x1x1-40e_moving-shapes.py'
+
+
+# What it costs, not what comes out.
+many_graphs = pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.8'),
+    reason='PyTorch 2.7 makes more graphs',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +157,7 @@ def test_one_graph_for_all_blocks_of_a_shape(tiny_model, graphs):
     assert not counters['graph_break']
 
 
+@many_graphs
 @pytest.mark.parametrize('with_cp', [False, True])
 def test_gradients_of_compiled_blocks(tiny_model, aot_graphs, with_cp):
     model = tiny_model(
@@ -188,6 +197,7 @@ def test_inference_has_graphs_of_its_own(tiny_model, graphs):
     assert graphs.count == 2 * len(calls) and not counters['graph_break']
 
 
+@many_graphs
 def test_whole_model_is_one_graph(tiny_model, aot_graphs):
     """What MMEngine compiles beyond this is not ours."""
     model = tiny_model(backbone=dict(depth=1))
@@ -300,6 +310,7 @@ def test_block_that_does_not_fit_into_a_graph_is_an_error(graphs):
         model.blocks[0](torch.ones(2))
 
 
+@many_graphs
 def test_more_graphs_than_the_compiler_allows_one_function(graphs):
     class Block(nn.Linear):
         def __init__(self, rate):

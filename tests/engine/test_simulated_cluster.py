@@ -17,6 +17,7 @@ from mmaction.registry import DATA_SAMPLERS, MODELS
 from mmengine.dist import get_dist_info
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from mmengine.utils import digit_version
 from torch import nn
 from torch.distributed.checkpoint import DefaultSavePlanner
 from torch.distributed.device_mesh import init_device_mesh
@@ -214,8 +215,10 @@ def test_what_is_sent(as_rank):
     with Collectives() as calls:
         model(torch.rand(2, 5, 20)).sum().backward()
     groups = 3 + 1  # blocks, and the rest
+    # PyTorch 2.7 keeps the rest from the forward pass to the backward pass.
+    kept = digit_version(torch.__version__) < digit_version('2.8')
     assert calls.counts == {
-        'c10d::_allgather_base_': 2 * groups,
+        'c10d::_allgather_base_': 2 * groups - kept,
         'c10d::_reduce_scatter_base_': groups,
     }
 

@@ -116,7 +116,10 @@ def make_program(
             model,
             (clips,),
             dynamic_shapes=(
-                None if batch_size else dict(clips={0: Dim('batch')})
+                None
+                if batch_size
+                # PyTorch 2.7 refuses a dimension without end.
+                else dict(clips={0: Dim('batch', max=2**31 - 1)})
             ),
             strict=False,
         )

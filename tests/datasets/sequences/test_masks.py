@@ -112,7 +112,7 @@ def test_colours_are_no_ids(tmp_path):
 def test_sixteen_bits(tmp_path):
     path = tmp_path / 'mask.png'
     cv2.imwrite(str(path), np.full((2, 2), 300, np.uint16))
-    with pytest.raises(MaskError, match=r'mask\.png has pixels .*I;16'):
+    with pytest.raises(MaskError, match=r"mask\.png has pixels .*'I(;16)?'"):
         read_mask(path)
 
 
