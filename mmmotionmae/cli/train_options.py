@@ -5,6 +5,8 @@ The flags are MMAction2's. Every function raises :class:`UsageError` with one
 clear sentence where a user's input is at fault.
 """
 
+from typing import Any
+
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -67,6 +69,16 @@ def set_amp(cfg: Config, dtype: str) -> None:
             cfg.optim_wrapper.loss_scale = 'dynamic'
 
 
+def _strategy_of(cfg: Config) -> dict[str, Any]:
+    strategy = cfg.get('strategy') or {}
+    if not isinstance(strategy, dict):
+        raise UsageError(
+            f"strategy is a dict, such as dict(type='FSDP2Strategy'), not "
+            f'{strategy!r}.'
+        )
+    return dict(strategy)
+
+
 def set_fsdp(cfg: Config) -> None:
     """Spread the model over all processes, see :class:`FSDP2Strategy`.
 
@@ -74,7 +86,7 @@ def set_fsdp(cfg: Config) -> None:
         UsageError: If the config has another runner or strategy.
     """
     runner = cfg.get('runner_type', 'Runner')
-    strategy = dict(type='FSDP2Strategy') | dict(cfg.get('strategy') or {})
+    strategy = dict(type='FSDP2Strategy') | _strategy_of(cfg)
     if runner not in ('Runner', 'FlexibleRunner'):
         raise UsageError(
             f'--fsdp is for FlexibleRunner, but the config has {runner!r}.'
@@ -108,7 +120,7 @@ def set_deepspeed(cfg: Config, stage: int) -> None:
     Raises:
         UsageError: If the config has settings of another strategy.
     """
-    strategy = dict(cfg.get('strategy') or {})
+    strategy = _strategy_of(cfg)
     kind = strategy.pop('type', 'DeepSpeedStrategy')
     if kind != 'DeepSpeedStrategy' and strategy:
         raise UsageError(

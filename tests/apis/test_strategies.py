@@ -163,6 +163,16 @@ def test_a_strategy_that_nothing_reads():
             settle_strategy(Config(dict(strategy=strategy)))
 
 
+def test_a_strategy_is_a_dict():
+    cfg = Config(dict(strategy='FSDP2Strategy'))
+    for settle in (
+        train_options.set_fsdp,
+        lambda cfg: train_options.set_deepspeed(cfg, 1),
+    ):
+        with pytest.raises(UsageError, match="not 'FSDP2Strategy'"):
+            settle(cfg)
+
+
 def test_deepspeed_in_the_place_of_fsdp2():
     cfg = deepspeed(strategy=dict(type='FSDP2Strategy'))
     settle_strategy(cfg)
