@@ -195,7 +195,7 @@ class Stage:
                 for key in ('loss', 'r2_pixel', 'r2_motion_moving', 'top1_acc')
                 if key in scalars
             )
-            self.say(f'  {job.name}: step {scalars["step"]}, {values}')
+            self.say(f'  {job.name}: step {scalars["step"]:.0f}, {values}')
         left = time_left(done, self.total, self.clock() - self.start)
         if left:
             self.say(f'  {left}')
