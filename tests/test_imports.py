@@ -270,7 +270,17 @@ PATCHED = {
 }
 
 
-@pytest.mark.parametrize('first', FIRST)
+# Those that import the most are like `mmengine._strategy`, and slow.
+LIKE_OTHERS = ('mmengine.infer', 'mmengine.hub', 'mmaction.apis')
+
+
+@pytest.mark.parametrize(
+    'first',
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS))
+        for name in FIRST
+    ],
+)
 def test_patches_are_made_whoever_is_imported_first(first):
     """And when the module is imported, whoever else it imports."""
     code = """

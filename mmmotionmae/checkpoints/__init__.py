@@ -89,7 +89,10 @@ PATCHES = (
         'best_checkpoint.remove_own_checkpoints_only',
     ),
     ('mmengine._strategy.base', 'strategies.close_strategies'),
-    ('mmengine._strategy.deepspeed', 'strategies.close_mended_deepspeed'),
+    *(
+        (f'mmengine._strategy.{name}', 'strategies.close_mended_strategies')
+        for name in ('single_device', 'deepspeed')
+    ),
     ('mmengine.runner.checkpoint', 'mmengine_loading.load_checkpoints_safely'),
     ('mmengine.runner.checkpoint', 'mmengine_loading.load_weights_strictly'),
     ('mmengine.runner', 'mmengine_loading.name_needed_parts'),

@@ -11,6 +11,8 @@ from .mmengine_configs import drop_config
 from .mmengine_loading import explain_failure, forget_content
 from .trust import loading_checkpoint
 
+_CLOSED: set[Any] = set()  # methods
+
 
 @once
 def close_strategies() -> None:
@@ -31,28 +33,32 @@ def close_strategies() -> None:
         _close(cls)
 
     BaseStrategy.__init_subclass__ = classmethod(close_new)
-    classes = [BaseStrategy]
-    for cls in classes:  # it grows
-        _close(cls)
-        classes += cls.__subclasses__()
+    _close_all(BaseStrategy)
 
 
-@once
-def close_mended_deepspeed() -> None:
-    """``compat`` gives DeepSpeed's strategy other methods, open ones.
+def close_mended_strategies() -> None:
+    """``compat`` gives some strategies other methods, open ones."""
+    from mmengine._strategy.base import BaseStrategy
 
-    Remove when: :func:`mmmotionmae.compat.deepspeed.mend_deepspeed` goes.
-    """
-    from mmengine._strategy.deepspeed import DeepSpeedStrategy
+    _close_all(BaseStrategy)
 
-    _close(DeepSpeedStrategy)
+
+def _close_all(base: type) -> None:
+    """Close a strategy and all that derive from it."""
+    classes = [base]
+    for strategy in classes:  # it grows
+        _close(strategy)
+        classes += strategy.__subclasses__()
 
 
 def _close(strategy: type) -> None:
     """Close the methods that a class defines itself."""
     for name in ('load_checkpoint', 'resume'):
-        if name in vars(strategy):
-            setattr(strategy, name, _closed(vars(strategy)[name]))
+        method = vars(strategy).get(name)
+        if method is not None and method not in _CLOSED:
+            closed = _closed(method)
+            _CLOSED.add(closed)
+            setattr(strategy, name, closed)
 
 
 def _closed(load: Any) -> Any:

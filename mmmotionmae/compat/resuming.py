@@ -145,24 +145,35 @@ def resume_from_what_there_is() -> None:
 
     Remove when: ``SingleDeviceStrategy.resume`` asks for what there is.
     """
-    from mmengine._strategy import SingleDeviceStrategy as Strategy
+    from mmengine._strategy.single_device import SingleDeviceStrategy
 
-    resume = Strategy.resume
+    resume = SingleDeviceStrategy.resume
 
     @wraps(resume)
     def resume_parts(
-        self: Strategy, filename: str, *, callback: Any = None, **kwargs: Any
+        self: SingleDeviceStrategy,
+        filename: str,
+        *,
+        callback: Any = None,
+        **kwargs: Any,
     ) -> dict:
+        wanted = dict(
+            optimizer=kwargs.get('resume_optimizer', True),
+            param_schedulers=kwargs.get('resume_param_scheduler', True)
+            and hasattr(self, 'param_schedulers'),
+        )
+
         def fill(checkpoint: dict) -> None:
             if callback is not None:
                 callback(checkpoint)
-            if 'optimizer' not in checkpoint:
+            if wanted['optimizer'] and 'optimizer' not in checkpoint:
                 checkpoint['optimizer'] = self.optim_state_dict()
-            if 'param_schedulers' not in checkpoint and hasattr(
-                self, 'param_schedulers'
+            if (
+                wanted['param_schedulers']
+                and 'param_schedulers' not in checkpoint
             ):
                 checkpoint['param_schedulers'] = self.scheduler_state_dict()
 
         return resume(self, filename, callback=fill, **kwargs)
 
-    Strategy.resume = resume_parts
+    SingleDeviceStrategy.resume = resume_parts

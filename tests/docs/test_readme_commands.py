@@ -21,6 +21,7 @@ pytest.importorskip('h5py')
 pytest.importorskip('sklearn')
 
 README = (ROOT / 'README.md').read_text()
+VALIDATION = ('cfg', 'dataloader', 'evaluator')
 TINY = ('embed_dims=48', 'depth=2', 'num_heads=3')
 
 
@@ -31,13 +32,14 @@ def tiny(words):
     if 'configs/vos' in config:
         return [*options, 'test_dataloader.num_workers=0']
     options += [f'train_dataloader.{option}' for option in LOADER]
-    options += ['train_cfg.max_epochs=1']
+    options += ['train_dataloader.batch_size=8', 'train_cfg.max_epochs=1']
     if 'configs/motionmae' in config:
+        options += ['train_dataloader.dataset.indices=8']
         options += [f'model.neck.{option}' for option in TINY]
     else:
         options += ['model.cls_head.in_channels=48']
         options += ['optim_wrapper.paramwise_cfg.num_layers=2']
-        options += [f'val_dataloader.{option}' for option in LOADER]
+        options += [f'val_{name}=None' for name in VALIDATION]
     return options
 
 
