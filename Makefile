@@ -22,11 +22,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	$(if $(filter-out random,$(SEED)),--randomly-seed=$(SEED)))
 
 test: $(READY)
-	@echo 'About six minutes on two idle cores.'
+	@echo 'About seven minutes on two idle cores.'
 	$(PYTEST) -m 'not slow'
 
 test-all: $(READY)
-	@echo 'About ten minutes on two idle cores.'
+	@echo 'About twelve minutes on two idle cores.'
 	$(PYTEST)
 
 # Our model beside that of transformers; then loader, model and trainer: which
