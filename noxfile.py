@@ -106,7 +106,7 @@ def _record(row: list[str], shown: dict[str, str]) -> None:
         lines = TABLE.read_text().splitlines()
         cells = [line.strip('| ').split(' | ') for line in lines]
         old = [cell for cell in cells if len(cell) == len(title)]
-        rows += [cell for cell in old[1:] if cell[:3] != row[:3]]
+        rows += [cell for cell in old[2:] if cell[:3] != row[:3]]
     rows = [title, ['---'] * len(title), *sorted(rows)]
     body = '\n'.join(f'| {" | ".join(cells)} |' for cells in rows)
     head, command = '# What was tested', '`make matrix` writes this table'
