@@ -83,6 +83,7 @@ if __name__ == '__main__':
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmmotionmae.apis import batches
 from mmmotionmae.apis import runner as runs
 from mmmotionmae.cli import train_options
 from mmmotionmae.cli.data_errors import (
@@ -131,7 +132,7 @@ def train(args: argparse.Namespace, hooks: Sequence[Hook] = ()) -> Runner:
     train_options.check_train_data(runner)
     for note in notes:
         runner.logger.info(note)
-    runner.logger.info(runs.describe_batch(cfg, runner.world_size))
+    runner.logger.info(batches.describe_batch(cfg, runner.world_size))
     with explain_data_errors(runner):
         runner.train()
     return runner

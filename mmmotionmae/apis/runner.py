@@ -1,7 +1,6 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
-"""From a config file to a runner, and the batches that it trains with."""
+"""From a config file to a runner."""
 
-import math
 import os
 import os.path as osp
 import tempfile
@@ -13,7 +12,6 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..datasets.wrappers import clips_per_video
 from ..utils.arguments import argument_names, unknown_argument
 from ..utils.choices import MAX_SEED
 from ..utils.errors import UsageError
@@ -115,58 +113,3 @@ def _check_detection() -> None:
             'this PyTorch, instead of mmcv-lite; configs/detection/README.md '
             f'tells how to install them ({error}).'
         ) from error
-
-
-def clips_per_rank_and_step(cfg: Config) -> int:
-    """Clips that one process contributes to one step of the optimiser.
-
-    Batch size x clips drawn of each video x accumulated batches.
-    """
-    return math.prod(batch_factors(cfg))
-
-
-def batch_factors(cfg: Config) -> tuple[int, int, int]:
-    """Batch size, clips drawn of each video, accumulated batches.
-
-    Raises:
-        UsageError: See :func:`clips_per_video`.
-    """
-    loader = cfg.train_dataloader
-    # These count parts of a batch, if it is computed in parts.
-    parts = (cfg.get('train_cfg') or {}).get('micro_batches', 1)
-    return (
-        loader.batch_size,
-        clips_per_video(loader.dataset),
-        cfg.optim_wrapper.get('accumulative_counts', 1) // parts,
-    )
-
-
-def describe_batch(cfg: Config, world_size: int) -> str:
-    """The effective batch size and the learning rate, for the log.
-
-    Without the latter for a run that is resumed: :class:`ResumeHook` logs
-    what the optimiser has.
-    """
-    batch_size, repeats, accumulated = batch_factors(cfg)
-    clips = world_size * batch_size * repeats * accumulated
-    text = (
-        f'Effective batch size: {clips} clips a step = {world_size} processes '
-        f'x {batch_size} videos x {repeats} clips of each x {accumulated} '
-        'accumulated batches.'
-    )
-    lr = cfg.optim_wrapper.get('optimizer', {}).get('lr')
-    if lr is None or cfg.get('resume'):
-        return text
-    scaling = cfg.get('auto_scale_lr') or {}
-    if not scaling.get('enable'):
-        text = f'{text} Learning rate: {lr:.4g}, as in the config.'
-        base = scaling.get('base_batch_size', clips)
-        if clips == base or 'micro_batches' in (cfg.get('train_cfg') or {}):
-            return text
-        return (
-            f'{text} The config is meant for {base} clips a step: '
-            '--keep-batch holds that, --auto-scale-lr scales the rate.'
-        )
-    # As MMEngine's `Runner.scale_lr` does it.
-    lr *= world_size * batch_size / scaling['base_batch_size']
-    return f'{text} Learning rate: {lr:.4g}, scaled to the batch size.'

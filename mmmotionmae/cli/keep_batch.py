@@ -2,55 +2,16 @@
 """The batch of a config on another number of processes."""
 
 import os
-from typing import NamedTuple
 
 from mmengine.config import Config
 
-from ..apis.runner import batch_factors
+from ..apis.batches import batch_factors, share_batch
 from ..utils.errors import UsageError
 
 # Where launchers say how many processes there are, as MMEngine reads it.
 _WORLD_SIZE = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
-
-
-class Share(NamedTuple):
-    """Part of a step that each process computes.
-
-    Attributes:
-        videos: Of its batch.
-        parts: In so many, of the same size, the batch is computed.
-    """
-
-    videos: int
-    parts: int
-
-
-def share_batch(videos: int, world_size: int, largest: int) -> Share:
-    """Share a batch out among processes.
-
-    Args:
-        videos: Of the batch, at least one for each process.
-        world_size: Number of processes.
-        largest: Videos that a process can compute at once.
-
-    Returns:
-        The largest parts that are even on all processes. Where none are,
-        those with which all processes together come closest to the batch.
-    """
-    share, rest = divmod(videos, world_size)
-    if not rest:
-        size = next(n for n in range(largest, 0, -1) if share % n == 0)
-        return Share(share, share // size)
-    exact = videos / world_size
-    fewest = -(-share // largest)
-    choices = [
-        (min(max(round(exact / parts), 1), largest), parts)
-        for parts in range(fewest, fewest + 8)
-    ]
-    size, parts = min(choices, key=lambda c: abs(c[0] * c[1] - exact))
-    return Share(size * parts, parts)
 
 
 def world_size_of(launcher: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..apis.runner import clips_per_rank_and_step
+from ..apis.batches import clips_per_rank_and_step
 from ..utils.errors import UsageError
 
 

@@ -19,8 +19,7 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from mmmotionmae.apis import UsageError, cost
-from mmmotionmae.apis import runner as launch
+from mmmotionmae.apis import UsageError, batches, cost
 from mmmotionmae.apis.cost.network import read_network
 
 # -------------------------------------------------------------- parameters
@@ -204,7 +203,7 @@ def test_every_config_is_described(path):
     assert ('nothing is trained' in lines) != found['what']['trains']
     assert not [n for n in found['notes'] if n.startswith('The name says')]
     if found['what']['trains']:
-        clips = found['batch']['gpus'] * launch.clips_per_rank_and_step(cfg)
+        clips = found['batch']['gpus'] * batches.clips_per_rank_and_step(cfg)
         assert found['batch']['clips'] == clips
         assert found['flops']['training'] > found['flops']['forward'] > 0
 

@@ -16,9 +16,9 @@ from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader
 
 from mmmotionmae.apis import cost
+from mmmotionmae.apis.batches import describe_batch
 from mmmotionmae.apis.cost import memory, schedule
 from mmmotionmae.apis.cost.network import read_network
-from mmmotionmae.apis.runner import describe_batch
 from mmmotionmae.cli import train_options as launch
 from mmmotionmae.models.utils.transformer import build_blocks
 

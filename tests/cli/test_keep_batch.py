@@ -10,12 +10,8 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import BatchSampler
 
-from mmmotionmae.apis.runner import describe_batch
-from mmmotionmae.cli.keep_batch import (
-    keep_batch,
-    share_batch,
-    world_size_of,
-)
+from mmmotionmae.apis.batches import describe_batch, share_batch
+from mmmotionmae.cli.keep_batch import keep_batch, world_size_of
 from mmmotionmae.engine import SeededSampler
 from mmmotionmae.engine.loops.micro_batches import split_batch
 from mmmotionmae.utils.errors import UsageError

@@ -27,7 +27,7 @@ from mmaction.registry import MODELS
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from mmmotionmae.apis import runner as launch
+from mmmotionmae.apis.batches import clips_per_rank_and_step
 from mmmotionmae.apis.cost import schedule
 from mmmotionmae.engine.loops import resumable_train_loops
 
@@ -122,7 +122,7 @@ def test_config_does_what_its_name_says(path):
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     assert loader.batch_size * repeats == name.clips
     assert accumulated == name.accumulated
-    assert name.gpus * launch.clips_per_rank_and_step(cfg) == name.batch_size
+    assert name.gpus * clips_per_rank_and_step(cfg) == name.batch_size
     assert cfg.auto_scale_lr == dict(base_batch_size=name.batch_size)
     # Its clips are laid side by side; pseudo_collate could not.
     collation = loader.get('collate_fn') or dict(type='pseudo_collate')

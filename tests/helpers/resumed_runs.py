@@ -58,7 +58,7 @@ class Recorder(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch, outputs):
         self.batches.append((runner.epoch, data_batch))
-        self.losses.append(float(outputs['loss']))
+        self.losses.append(outputs['loss'].item())
 
     def of_epoch(self, epoch):
         """Video -> its mask in this epoch."""

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 
-from mmmotionmae.apis import UsageError
+from mmmotionmae.apis import UsageError, batches
 from mmmotionmae.apis import runner as launch
 from mmmotionmae.cli.train_options import set_amp
 
@@ -225,7 +225,7 @@ def test_auto_scale_lr_counts_every_clip(
     assert wrapper.get_lr()['lr'] == pytest.approx(
         [expected] * len(wrapper.get_lr()['lr']), rel=1e-12
     )
-    text = launch.describe_batch(cfg, world_size)
+    text = batches.describe_batch(cfg, world_size)
     assert f'Effective batch size: {clips} clips' in text
     assert f'Learning rate: {expected:.4g}, scaled' in text
 

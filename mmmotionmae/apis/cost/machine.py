@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from math import ceil
 
+from ..batches import share_batch
 from .collectives import Links
 
 # Of the files of the benchmark that tells what a core of the loader does.
@@ -76,10 +77,9 @@ class Split:
 
 
 def split_batch(recipe: int, repeats: int, gpus: int, most: int) -> Split:
-    """Divide a batch among GPUs so that it stays as it is.
+    """Divide a batch among GPUs as ``--keep-batch`` does.
 
-    As few batches are accumulated as there can be. Where the batch cannot be
-    divided, each GPU gets as many videos as would make a smaller one, or one.
+    Where there are fewer videos than GPUs, each gets one.
 
     Args:
         recipe: Clips of a step.
@@ -87,15 +87,13 @@ def split_batch(recipe: int, repeats: int, gpus: int, most: int) -> Split:
         gpus: To divide it among.
         most: Videos that a GPU takes at a time.
     """
-    share = max(1, recipe // (repeats * gpus))
-    accumulated = next(
-        n for n in range(1, share + 1) if share % n == 0 and share // n <= most
-    )
+    videos = recipe // repeats
+    share = share_batch(max(videos, gpus), gpus, most)
     return Split(
-        share // accumulated,
+        share.videos // share.parts,
         repeats,
-        accumulated,
-        share * repeats * gpus,
+        share.parts,
+        share.videos * repeats * gpus,
         recipe,
-        recipe // repeats,
+        videos,
     )

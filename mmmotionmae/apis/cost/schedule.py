@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from ...datasets.wrappers import passes_per_epoch
 from ...utils.errors import UsageError
-from ..runner import batch_factors
+from ..batches import batch_factors
 
 # Videos to train on; of UCF101 and HMDB51 those of split 1. Kinetics-400
 # shrinks: this is the copy of MMAction2 and VideoMAE. Each number is in
