@@ -71,28 +71,28 @@ def noise_level(
     x = rearrange(x, 'b c t h w -> b c (t h w)').abs()
     # An odd step, which no regular grid of the frame is a multiple of.
     x = x[..., :: 1 + x.size(-1) // _SAMPLES // 2 * 2].float()
-    median = _median(x, not is_float)
+    x = x.sort(-1).values  # what is taken out, is the end of it
+    median = _median(x, torch.full_like(x[..., :1], torch.inf), not is_float)
     for _ in range(_CLIPPINGS):
-        large = x > median * (_CLIP / _QUARTILE)
-        median = _median(x.masked_fill(large, torch.nan), not is_float)
+        median = _median(x, median * (_CLIP / _QUARTILE), not is_float)
     noise = rearrange(median, 'b c 1 -> b 1 c 1') / (_QUARTILE * _MASK_NORM)
     if not is_float:
         noise = noise.clamp(min=(roundings / 12) ** 0.5) / levels
     return noise
 
 
-def _median(x: Tensor, rounded: bool) -> Tensor:
-    """The median of what is not NaN along the last dimension, which stays.
+def _median(x: Tensor, limit: Tensor, rounded: bool) -> Tensor:
+    """The median, along the last dimension, of sorted values up to a limit.
 
     Integers stand for all that was rounded to them: it lies where half of the
     values are reached within that one.
     """
-    median = x.nanmedian(-1, keepdim=True).values
+    count = torch.searchsorted(x, limit, right=True)
+    median = x.gather(-1, (count - 1) // 2)
     if not rounded:
         return median
-    count = x.isfinite().sum(-1, keepdim=True)
-    below = (x < median).sum(-1, keepdim=True)
-    at = (x == median).sum(-1, keepdim=True)
+    below = torch.searchsorted(x, median)
+    at = torch.searchsorted(x, median, right=True) - below
     start = (median - 0.5).clamp(min=0)
     width = median + 0.5 - start
     return start + width * (0.5 * count - below) / at
