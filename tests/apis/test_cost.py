@@ -19,7 +19,7 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from mmmotionmae.apis import UsageError, batches, cost
+from mmmotionmae.apis import UsageError, cost
 from mmmotionmae.apis.cost.network import read_network
 
 # -------------------------------------------------------------- parameters
@@ -191,21 +191,7 @@ def test_frame_of_segmentation(test, grid):
     assert window['flops'] == linear + 6 * 4 * grid * window['tokens'] * 384
 
 
-# ------------------------------------------------------------- all configs
-
-
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_every_config_is_described(path):
-    cfg = Config.fromfile(path)
-    found = cost.describe(cfg)
-    assert found['what']['trains'] == ('train_cfg' in cfg)
-    lines = cost.text(found)
-    assert ('nothing is trained' in lines) != found['what']['trains']
-    assert not [n for n in found['notes'] if n.startswith('The name says')]
-    if found['what']['trains']:
-        clips = found['batch']['gpus'] * batches.clips_per_rank_and_step(cfg)
-        assert found['batch']['clips'] == clips
-        assert found['flops']['training'] > found['flops']['forward'] > 0
+# ------------------------------------------------------------- any configs
 
 
 def test_mistakes_in_configs():

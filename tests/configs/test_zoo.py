@@ -2,17 +2,20 @@
 """model-index.yml, the metafiles, the configs and the tables agree."""
 
 import re
+from functools import cache
 
 import pytest
 import yaml
 from conftest import ROOT
 from helpers.config_files import TINY
+from helpers.described_networks import CONFIGS
 from mmengine.config import Config
 from studies.cells import read_records
 from zoo_tables import with_tables
 
 from mmmotionmae.apis import load_pretrained
-from mmmotionmae.apis.cost import describe
+from mmmotionmae.apis.batches import clips_per_rank_and_step
+from mmmotionmae.apis.cost import describe, text
 from mmmotionmae.checkpoints import shipped_weights
 
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())
@@ -91,11 +94,29 @@ def test_results_of_the_study():
         assert model['Metadata']['Parameters'] == f'{parameters / 1e6:.1f}M'
 
 
+@cache
+def described(path):
+    """What a config costs, with 10,000 videos of a data set of one's own."""
+    return describe(Config.fromfile(path), videos=10_000)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_is_described(path):
+    cfg, found = Config.fromfile(path), described(path)
+    assert found['what']['trains'] == ('train_cfg' in cfg)
+    lines = text(found)
+    assert ('nothing is trained' in lines) != found['what']['trains']
+    assert not [n for n in found['notes'] if n.startswith('The name says')]
+    if found['what']['trains']:
+        clips = found['batch']['gpus'] * clips_per_rank_and_step(cfg)
+        assert found['batch']['clips'] == clips
+        assert found['flops']['training'] > found['flops']['forward'] > 0
+
+
 @each_recipe
 def test_metadata(family, model):
     """What the config says, in the words of tools/analysis/describe.py."""
-    # Of a data set of one's own it cannot know the size.
-    report = describe(Config.fromfile(ROOT / model['Config']), videos=10_000)
+    report = described(ROOT / model['Config'])
     metadata = model['Metadata']
     assert metadata['Batch Size'] == report['batch']['clips']
     # Of clips in pre-training, of videos otherwise, as papers have it.

@@ -73,7 +73,7 @@ class MotionMAEInferencer(InferenceSteps):
         >>> prediction = results['predictions'][0]
         >>> prediction['pixel_reconstruction'].shape  # (N, C, T, H, W)
         (1, 3, 8, 32, 32)
-        >>> prediction['mask'].mean(), prediction['feature'].shape
+        >>> float(prediction['mask'].mean()), prediction['feature'].shape
         (0.75, (1, 16))
         >>> sorted(prediction['errors'][0]['motion'])
         ['loss', 'mse', 'r2', 'r2_moving']
