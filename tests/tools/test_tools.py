@@ -983,7 +983,7 @@ DIES = 'exit $((n < 3 ? 9 : 0))\n'
 SAVES = 'echo saved >"$MOTIONMAE_PREEMPTION_NOTE"; exit 1\n'
 SIGNALLED = """(
     trap 'echo saved >"$MOTIONMAE_PREEMPTION_NOTE"; exit 85' USR1
-    kill -TERM $(ps -o ppid= $$)
+    kill -TERM $PPID
     while :; do sleep 0.1; done
 )
 exit 1
