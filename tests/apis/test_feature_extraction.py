@@ -2,6 +2,7 @@
 """Features of videos: the values, the files, and going on."""
 
 import json
+import multiprocessing
 import os
 import signal
 
@@ -582,6 +583,8 @@ def test_a_video_that_crashes_the_decoder(videos, tmp_path, monkeypatch):
         return load(self, idx)
 
     monkeypatch.setattr(ClipDataset, 'prepare_data', prepare_data)
+    # The default from Python 3.14 on: processes without what is set above.
+    multiprocessing.set_start_method('forkserver', force=True)
     got = extract(model, videos, tmp_path / 'a.npy', num_workers=1)
     assert list(got.bad_videos) == ['2.mp4', '5.mp4']
     assert 'its loader process died' in got.bad_videos['2.mp4']

@@ -132,6 +132,7 @@ def time_loaders(
             _Drawn(path, draws),
             batch_size=batch_size,
             num_workers=num_workers,
+            multiprocessing_context='fork',
             collate_fn=path.collate,
             persistent_workers=True,
         )

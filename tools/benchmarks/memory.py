@@ -216,6 +216,7 @@ def check_memory(
         _Repeated(dataset, num_samples),
         batch_size=batch_size,
         num_workers=1,
+        multiprocessing_context='fork',
         collate_fn=collate,
     )
     rss = []

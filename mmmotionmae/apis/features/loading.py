@@ -43,10 +43,14 @@ def load_batches(
         [idx for idx in batch if dataset.name_of(idx) not in skip]
         for batch in batches
     ]
+    num_workers = min(num_workers, len(batches))
     loader: DataLoader = DataLoader(
         dataset,
         batch_sampler=wanted,
-        num_workers=min(num_workers, len(batches)),
+        num_workers=num_workers,
+        # As those of a training. From Python 3.14 on the default is another,
+        # whose processes import everything anew and need a script's guard.
+        multiprocessing_context='fork' if num_workers else None,
         collate_fn=list,
         worker_init_fn=_init_worker,
     )
