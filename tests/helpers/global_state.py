@@ -48,7 +48,10 @@ def forget_managers() -> None:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Start with MMEngine's defaults and fixed seeds; put everything back.
+    """Start with defaults and fixed seeds; put everything back.
+
+    Defaults are those of MMEngine, and no handler of SIGTERM and SIGUSR1: the
+    processes that a test forks inherit it, and would not end.
 
     Put back are: MMEngine's managers, registered modules, loggers, the
     environment, the working directory, ``sys.argv`` and ``sys.path``, signal
@@ -59,6 +62,8 @@ def isolated() -> Iterator[None]:
     managers = {m: dict(m._instance_dict) for m in _managers(ManagerMixin)}
     modules = {r: dict(r._module_dict) for r in _registries()}
     forget_managers()
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
     seed_everything()
     try:
         with warnings.catch_warnings():

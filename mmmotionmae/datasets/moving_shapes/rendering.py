@@ -83,11 +83,15 @@ def _coverage(obj: MovingObject, num_frames: int, size: int) -> Float32Array:
         covers[t] = cv2.resize(
             canvas, (size, size), interpolation=cv2.INTER_AREA
         )
-    return covers / 255
+    covers /= 255
+    return covers
 
 
 def _pixel_centres(size: int) -> Float32Array:
-    return (np.arange(size, dtype=np.float32) + 0.5) / size
+    centres = np.arange(size, dtype=np.float32)
+    centres += 0.5
+    centres /= size
+    return centres
 
 
 @lru_cache

@@ -219,8 +219,8 @@ def _score(labels: Labels, truth: Labels | None) -> str:
     """J of a mask, mean over the objects, as a part of a caption."""
     if truth is None or truth.ndim != 2 or truth.dtype != np.uint8:
         return ''
-    ids = np.union1d(labels, truth)
-    ids = ids[ids > 0].reshape(-1, 1, 1)
+    found = np.union1d(labels, truth)
+    ids = found[found > 0].reshape(-1, 1, 1)
     if not ids.size:
         return ''
     mean = region_similarity(truth == ids, labels == ids).mean()

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mmengine
 import torch.distributed as dist
@@ -55,7 +55,8 @@ class Saver:
         self.finish()
         if self.sharded:
             if self._group is None:
-                self._group = dist.new_group(backend='gloo')
+                group = dist.new_group(backend='gloo')  # this process is in
+                self._group = cast(dist.ProcessGroup, group)
             self._pending = write_sharded(
                 checkpoint, Path(filename), self._group, self.asynchronous
             )
