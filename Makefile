@@ -1,8 +1,8 @@
 # Every target sets itself up: a virtual environment in .venv, with the tested
 # versions of constraints.txt, by the newest Python found of those that were
 # tested. Another Python: `make demo PYTHON=python3.11`.
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3.14 \
-	python3,$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 \
+	python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
