@@ -61,7 +61,6 @@ factors = {
     'mask-0.75': {f'{masking}.mask_ratio': 0.75},
     'mask-0.9': {f'{masking}.mask_ratio': 0.9},
     'gap-2': {f'{difference}.gap': 2},
-    'gap-4': {f'{difference}.gap': 4},
     'absolute': {f'{difference}.mode': 'absolute'},
     'stride-1': strides(1),
     'stride-4': strides(4),

@@ -75,6 +75,7 @@ arms = {
     'motion': {'model.head.pixel_weight': 0.0},
     'motionmae': {},
     'weights-1-4': {'model.head.motion_weight': 4.0},
+    'gap-4': {'model.data_preprocessor.frame_difference.gap': 4},
 }
 contrasts = [
     ('videomae', 'scratch'),
@@ -83,6 +84,8 @@ contrasts = [
     ('motionmae', 'motion'),
     ('weights-1-4', 'videomae'),
     ('weights-1-4', 'motion'),
+    ('gap-4', 'videomae'),
+    ('gap-4', 'motion'),
 ]
 
 pretrain_seeds = (0, 1, 2)
