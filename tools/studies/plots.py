@@ -59,14 +59,18 @@ def _plot_results(report: Report) -> plt.Figure:
     ]
     colors = _colors(report.cfg.arms)
     domains = ['none', *report.cfg.domains]
+    columns = min(5, len(panels)) or 1
+    lines = -(-len(panels) // columns) or 1
     figure, axes = plt.subplots(
-        1,
-        max(1, len(panels)),
-        figsize=(1 + 2.4 * len(panels), 3.2),
+        lines,
+        columns,
+        figsize=(1 + 2.4 * columns, 3.2 * lines),
         layout='constrained',
         squeeze=False,
     )
-    for axis, (kind, task) in zip(axes[0], panels, strict=False):
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (kind, task) in zip(axes.flat, panels, strict=False):
         rows = [
             (domain, arm, report.kinds[kind][domain, arm, task])
             for domain in domains
