@@ -54,10 +54,10 @@ def lists(tmp_path):
 def test_cells_of_a_plan(lists):
     cells = by_name(a_plan(lists))
     assert Counter(cell.kind for cell in cells.values()) == dict(
-        pretrain=4 * 2,
-        reconstruct=4 * 2,
-        linear=5 * 2,
-        finetune=5 * 2 * 2,
+        pretrain=5 * 2,
+        reconstruct=5 * 2,
+        linear=6 * 2,
+        finetune=6 * 2 * 2,
         differences=1,
     )
     tuned = cells['finetune/g/videomae/seed1/t/seed0']
