@@ -242,7 +242,7 @@ class Outcome(Hook):
         self.losses, self.validations = [], 0
 
     def after_train_iter(self, runner, batch_idx, data_batch, outputs):
-        self.losses.append(float(outputs['loss']))
+        self.losses.append(outputs['loss'].item())
 
     def after_val_epoch(self, runner, metrics):
         self.validations += 1
