@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from ..utils.arguments import argument_names, unknown_argument
 from ..utils.choices import MAX_SEED
 from ..utils.errors import UsageError
+from .settings import check_options, check_settings, warn_of_unread
 from .strategies import settle_strategy
 
 
@@ -30,7 +31,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         unless it names one itself.
 
     Raises:
-        UsageError: If there is no such file, or it cannot be read.
+        UsageError: If there is no such file, or it cannot be read; or of an
+            option that nothing would read, see :func:`check_options`.
     """
     if not osp.isfile(path):
         raise UsageError(f'There is no config file {path!r}.')
@@ -41,6 +43,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             f'The config {path!r} cannot be read: '
             f'{type(error).__name__}: {error}'
         ) from error
+    check_options(cfg, options or {})
     try:
         cfg.merge_from_dict(options or {})
     except (AttributeError, IndexError, KeyError, TypeError) as error:
@@ -59,10 +62,12 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         UsageError: If the seed is no seed, nothing can be written to the
-            work dir, ``CheckpointHook`` has an argument that nobody knows,
+            work dir, a setting is one of :func:`check_settings`,
+            ``CheckpointHook`` has an argument that nobody knows,
             the model is MMDetection's, and that is missing, or the strategy
             is one that does not work, see :func:`settle_strategy`.
     """
+    check_settings(cfg)
     settle_strategy(cfg)
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not 0 <= seed <= MAX_SEED:
@@ -79,6 +84,7 @@ def build_runner(cfg: Config) -> Runner:
     else:
         runner = Runner.from_cfg(cfg)
     _check_checkpoint_hooks(runner)
+    warn_of_unread(cfg)
     return runner
 
 

@@ -33,14 +33,19 @@ def argument_names(target: Any) -> list[str]:
     return [*names]
 
 
-def suggest(name: str, names: Iterable[str]) -> str:
+def suggest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     """A half sentence with the nearest of some names.
+
+    Args:
+        name: That was given.
+        names: That there are.
+        cutoff: How like one must be to be near, from 0 to 1.
 
     Returns:
         Such as ``'; did you mean patch_size?'``, or ``''`` if none is near.
     """
     lower = {other.lower(): other for other in names}
-    near = difflib.get_close_matches(name.lower(), lower, 1)
+    near = difflib.get_close_matches(name.lower(), lower, 1, cutoff)
     return f'; did you mean {lower[near[0]]}?' if near else ''
 
 
