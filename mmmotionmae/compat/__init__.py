@@ -34,7 +34,7 @@ __all__ = [
 PATCHES = (
     ('mmengine', 'packages.do_without_pkg_resources'),
     ('mmengine', 'registries.look_where_modules_are'),
-    ('mmengine', 'running.keep_spaces_in_options'),
+    ('mmengine', 'running.read_options_whole'),
     ('mmengine', 'saving.read_plain_histories'),
     ('mmengine', 'saving.write_files_atomically'),
     ('mmengine.utils.dl_utils', 'packages.find_compiled_mmcv'),

@@ -1,6 +1,7 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Training and testing; on a CPU, too."""
 
+import ast
 import atexit
 import os
 import sys
@@ -199,24 +200,64 @@ def wrap_only_what_can_be_trained() -> None:
 
 
 @once
-def keep_spaces_in_options() -> None:
-    """``--cfg-options`` takes the spaces out of every value, also of a path.
+def read_options_whole() -> None:
+    """``--cfg-options`` takes paths and lists of names as they are given.
 
-    Values that are no list or tuple keep them.
+    MMEngine's takes the spaces out of every value, recurses for ever where a
+    comma is in brackets, ``run (a,b)/x.pth``, and cuts dicts,
+    ``{'type': 'LinearLR', 'end': 5}``, at their commas.
 
-    Remove when: ``DictAction`` leaves the spaces of a string alone.
+    Remove when: ``DictAction`` reads these.
     """
     from mmengine.config import DictAction
 
-    parse = DictAction._parse_iterable
+    DictAction._parse_iterable = staticmethod(read_option)
 
-    def parse_value(val: str) -> Any:
-        text = val.strip('\'"')
-        if any(char in text for char in ',()[]'):
-            return parse(val)
-        return DictAction._parse_int_float_bool(text)
 
-    DictAction._parse_iterable = staticmethod(parse_value)
+def read_option(text: str) -> Any:
+    """Value of an option: ``1``, ``True``, ``a b``, ``[a,(1,2)]``, ``1,2``.
+
+    Args:
+        text: With or without quotes. ``{...}`` is a dict as Python has it.
+
+    Raises:
+        ValueError: If brackets do not match, or a dict cannot be read.
+    """
+    from mmengine.config import DictAction
+
+    text = text.strip().strip('\'"')
+    kind = text[:1] + text[-1:]
+    if kind == '{}':
+        return _read_dict(text)
+    if text.startswith('dict('):
+        raise ValueError("a dict is written {'type': 'LinearLR', 'end': 5}")
+    parts = _split(text[1:-1] if kind in ('()', '[]') else text)
+    if kind == '()':
+        return tuple(map(read_option, parts))
+    if kind == '[]' or len(parts) > 1:
+        return [*map(read_option, parts)]
+    return DictAction._parse_int_float_bool(text)
+
+
+def _read_dict(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f'{text} is no dict of Python') from error
+
+
+def _split(text: str) -> list[str]:
+    """Parts between commas, but for those in brackets; no empty last one."""
+    parts, depth = [''], 0
+    for char in text:
+        depth += (char in '([{') - (char in ')]}')
+        if char == ',' and not depth:
+            parts.append('')
+        else:
+            parts[-1] += char
+    if depth and ',' in text:
+        raise ValueError(f'brackets do not match in {text}')
+    return parts if parts[-1].strip() else parts[:-1]
 
 
 def leave_process_group() -> bool:

@@ -755,9 +755,20 @@ def test_two_processes_agree(tmp_path, run_env):
         ('[1, 2]', [1, 2]),
         ('a, b', ['a', 'b']),
         ('[(a, b), c]', [('a', 'b'), 'c']),
+        ('run (1)/a', 'run (1)/a'),
+        ('run (1, 2)/a', 'run (1, 2)/a'),
+        ('[play guitar, run]', ['play guitar', 'run']),
+        ("'a b','c'", ['a b', 'c']),
+        ('[]', []),
+        ('(1,)', (1,)),
+        ("{'a': 1, 'b': [2, 3]}", {'a': 1, 'b': [2, 3]}),
+        (
+            "[{'type':'LinearLR','end':5},{'type':'StepLR'}]",
+            [{'type': 'LinearLR', 'end': 5}, {'type': 'StepLR'}],
+        ),
     ],
 )
-def test_options_keep_the_spaces_of_a_path(text, value):
+def test_options_are_read_whole(text, value):
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     options = parser.parse_args(['--cfg-options', f'x.y={text}']).cfg_options

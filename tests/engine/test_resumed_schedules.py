@@ -108,6 +108,7 @@ def test_longer_schedule(go):
     _, before = go('run', epochs=3, options=schedule(3))
     expected = [cosine(step, 3) for step in range(4, 12)]
     assert before.lrs[4:] == pytest.approx(expected, rel=1e-6)
+    assert not before.lines('The schedule')
     shutil.copytree('run', 'longer')
     _, rates = go('run', '--resume', epochs=6, options=schedule(6))
     expected = [cosine(step, 6) for step in range(12, 24)]
@@ -117,7 +118,30 @@ def test_longer_schedule(go):
     # Only the epochs, as one may forget.
     _, rates = go('longer', '--resume', epochs=4, options=schedule(3))
     assert rates.lrs[1:] == pytest.approx([rates.lrs[0]] * 3)
-    assert rates.lines('ends at iteration 12, the training at 16')
+    (line,) = rates.lines('ends at iteration 12, the training at 16')
+    assert 'lr' in line and 'from there on it stays as it is' in line
+
+
+@both_runners
+def test_schedules_that_do_not_end_with_the_training(go):
+    _, rates = go('cut', epochs=1, options=schedule(3))
+    assert rates.lines('The schedule') == [
+        'The schedule of lr ends at iteration 12, the training at 4: it is '
+        'cut off (`end` in param_scheduler).'
+    ]
+    _, rates = go('short', epochs=3, options=schedule(2))
+    assert rates.lines('The schedule') == [
+        'The schedule of lr ends at iteration 8, the training at 12: from '
+        'there on it stays as it is (`end` in param_scheduler).'
+    ]
+    # After a warm-up alone the rate is meant to stay; others have no end.
+    warm_up = "[{'type': 'LinearLR', 'end': 1, 'by_epoch': True}]"
+    steps = "[{'type': 'StepLR', 'step_size': 2, 'by_epoch': True}]"
+    for name, schedules in dict(warm_up=warm_up, steps=steps).items():
+        _, rates = go(
+            name, epochs=2, options=[BATCH, f'param_scheduler={schedules}']
+        )
+        assert not rates.lines('The schedule')
 
 
 @both_runners

@@ -422,7 +422,9 @@ def test_missing_checkpoint(monkeypatch, assert_one_error, tool, argv):
     [
         (['foo'], ["'foo' is not of the form key=value"]),
         (['=1'], ["'=1' is not of the form key=value"]),
-        (['a=[1,2'], ["'a=[1,2' cannot be read"]),
+        (['a=[1,2'], ["'a=[1,2' cannot be read: brackets do not match"]),
+        (['a={1,b}'], ["'a={1,b}' cannot be read: {1,b} is no dict"]),
+        (['a=[dict(b=1)]'], ["a dict is written {'type': 'LinearLR'"]),
     ],
 )
 @pytest.mark.parametrize('tool', [TRAIN, TEST])

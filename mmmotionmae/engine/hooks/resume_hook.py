@@ -6,7 +6,12 @@ from typing import Any
 from mmaction.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import (
+    ConstantParamScheduler,
+    LinearParamScheduler,
+    OptimWrapper,
+)
+from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...utils.errors import UsageError
@@ -44,7 +49,8 @@ class ResumeHook(Hook):
       warning;
     * a checkpoint in mid-epoch is refused if the loop cannot go on there.
 
-    It also removes files that a killed process has left half written.
+    It also removes files that a killed process has left half written, and
+    warns, of any run, of schedules that do not end with the training.
 
     Raises:
         UsageError: Not here, but if the loop cannot go on.
@@ -81,6 +87,7 @@ class ResumeHook(Hook):
         if self._checkpoint is None:
             if runner.cfg.get('resume'):
                 _say_learning_rate(runner)
+            _warn_of_schedules(runner)
             return
         checkpoint, self._checkpoint = self._checkpoint, None
         moved = self._place_in_data(runner, checkpoint['meta'])
@@ -103,6 +110,7 @@ class ResumeHook(Hook):
                     runner, wrapper, name, saved, moved or forced
                 )
         _say_learning_rate(runner)
+        _warn_of_schedules(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note how fast the run goes through its data."""
@@ -251,15 +259,35 @@ def _say_learning_rate(runner: Runner) -> None:
             f'Learning rate{of}: {peak:.4g} before its schedule, now '
             f'{group["lr"]:.4g}.'
         )
-        ends = [
-            schedule.end
-            * (1 if not schedule.by_epoch else len(runner.train_dataloader))
-            for schedule in scheduling.of_name(runner.param_schedulers, name)
-            if schedule.param_name == 'lr'
-        ]
-        if ends and max(ends) < runner.max_iters:
-            runner.logger.warning(
-                f'The schedule of the learning rate ends at iteration '
-                f'{max(ends)}, the training at {runner.max_iters}: from '
-                'there on it stays as it is (`end` in param_scheduler).'
+
+
+def _warn_of_schedules(runner: Runner) -> None:
+    """Warn of schedules that end too soon, or after the training.
+
+    One that is too long is not seen in the losses: a cosine meant for 800
+    epochs hardly falls in the first 10.
+    """
+    # What follows a warm-up without another schedule is meant to be constant.
+    warm_ups = (ConstantParamScheduler, LinearParamScheduler)
+    ends: dict[str, list[tuple[int, bool]]] = {}
+    for name in scheduling.wrappers_of(runner):
+        for schedule in scheduling.of_name(runner.param_schedulers, name):
+            end = getattr(schedule, 'end', INF)
+            if schedule.by_epoch and end < INF:
+                end *= len(runner.train_dataloader)
+            of = f'{name}.{schedule.param_name}'.removeprefix('.')
+            ends.setdefault(of, []).append(
+                (end, isinstance(schedule, warm_ups))
             )
+    for of, last in ((of, max(several)) for of, several in ends.items()):
+        end, is_warm_up = last
+        if end < runner.max_iters and not is_warm_up:
+            then = 'from there on it stays as it is'
+        elif runner.max_iters < end < INF:
+            then = 'it is cut off'
+        else:
+            continue
+        runner.logger.warning(
+            f'The schedule of {of} ends at iteration {end}, the training at '
+            f'{runner.max_iters}: {then} (`end` in param_scheduler).'
+        )
