@@ -11,6 +11,7 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import FlexibleRunner, Runner
+from torch.utils.data import DataLoader
 
 from ..utils.arguments import argument_names, suggest
 from ..utils.errors import UsageError
@@ -37,12 +38,33 @@ _TEXTS = (
     'sync_bn',
     'work_dir',
 )
-# Parts without a type, of which others than these are not read.
+_LOADER = (*argument_names(DataLoader), 'num_batch_per_epoch')
+# Parts without a type, of which others than these are not read, or end in an
+# error of PyTorch without the place.
 _PARTS = {
+    'train_dataloader': _LOADER,
+    'val_dataloader': _LOADER,
+    'test_dataloader': _LOADER,
+    'optim_wrapper.clip_grad': (
+        *('type', 'max_norm', 'norm_type', 'error_if_nonfinite'),
+        *('clip_value', 'foreach'),
+    ),
     'auto_scale_lr': ('base_batch_size', 'enable'),
     'env_cfg': ('cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'),
     'env_cfg.mp_cfg': ('mp_start_method', 'opencv_num_threads'),
+    'optim_wrapper.paramwise_cfg': (
+        *('bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult'),
+        *('flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult'),
+        *('bypass_duplicate', 'custom_keys'),
+        *('num_layers', 'decay_rate', 'decay_type'),
+    ),
 }
+# Those that read these; others may read any.
+_CONSTRUCTORS = (
+    None,
+    'DefaultOptimWrapperConstructor',
+    'LearningRateDecayOptimizerConstructor',
+)
 _MOST = 4  # places that a message names
 
 
@@ -99,7 +121,8 @@ def check_settings(cfg: Config) -> None:
 
     Raises:
         UsageError: If ``runner_type`` or ``log_level`` is none, or
-            ``auto_scale_lr`` or ``env_cfg`` has what nothing reads.
+            a part such as ``auto_scale_lr``, ``env_cfg`` or a loader has
+            what nothing reads.
     """
     runner = cfg.get('runner_type', 'Runner')
     if isinstance(runner, str) and RUNNERS.get(runner) is None:
@@ -112,7 +135,12 @@ def check_settings(cfg: Config) -> None:
             f'{", ".join(levels)}.'
         )
     for place, names in _PARTS.items():
-        for name in _at(cfg, place) or ():
+        owner, _, own = place.rpartition('.')
+        constructor = _at(cfg, f'{owner}.constructor')
+        if own == 'paramwise_cfg' and constructor not in _CONSTRUCTORS:
+            continue
+        part = _at(cfg, place)
+        for name in part if isinstance(part, dict) else ():
             if name not in names:
                 end = suggest(name, names) or f'. It has {", ".join(names)}.'
                 raise UsageError(f'Nothing reads {place}.{name}{end}')

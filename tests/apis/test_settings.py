@@ -164,6 +164,21 @@ def test_plans_have_settings_of_their_own(tmp_path):
             'Nothing reads env_cfg.mp_cfg.x. It has mp_start_method, '
             'opencv_num_threads.',
         ),
+        (
+            dict(val_dataloader=dict(persistent_worker=True)),
+            'Nothing reads val_dataloader.persistent_worker; did you mean '
+            'persistent_workers?',
+        ),
+        (
+            dict(optim_wrapper=dict(clip_grad=dict(max_nrm=1))),
+            'Nothing reads optim_wrapper.clip_grad.max_nrm; did you mean '
+            'max_norm?',
+        ),
+        (
+            dict(optim_wrapper=dict(paramwise_cfg=dict(norm_decay_mul=0))),
+            'Nothing reads optim_wrapper.paramwise_cfg.norm_decay_mul; did '
+            'you mean norm_decay_mult?',
+        ),
     ],
 )
 def test_settings_that_are_none(cfg, text):
@@ -176,6 +191,8 @@ def test_settings_that_are_some(config):
     cfg = load_config(
         config, {'runner_type': 'FlexibleRunner', 'log_level': 'DEBUG'}
     )
+    settings.check_settings(cfg)
+    cfg.optim_wrapper = dict(constructor='Mine', paramwise_cfg=dict(x=1))
     settings.check_settings(cfg)
 
 
