@@ -67,10 +67,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--report',
         nargs='?',
         type=Path,
-        const='docs/study',
+        const='',
         metavar='DIR',
         help='run nothing; write tables and plots of what is done into this '
-        'folder (default: %(const)s), beside its records',
+        'folder, beside its records (default: docs/study, of all plans but '
+        'the large one; of a plan or lists that are named, the folder '
+        '"report" of --out-dir)',
     )
     parser.add_argument(
         '--rerun',
@@ -132,6 +134,8 @@ def study(args: argparse.Namespace) -> None:
     """Do what the command line says."""
     gpus = _gpus()
     size = 'large' if gpus else 'small'
+    if args.report is not None:
+        size = 'factors'  # which has all cells of the small one
     plan = args.plan or f'tools/studies/plans/{size}.py'
     cfg = load_config(plan, args.cfg_options)
     if args.train_list:
@@ -141,7 +145,11 @@ def study(args: argparse.Namespace) -> None:
         cells = (
             Plan(cfg, data_root, root).cells() if data_root.is_dir() else []
         )
-        _report(cfg, cells, root, args.report)
+        is_named = args.plan or args.train_list
+        folder = root / 'report' if is_named else Path('docs/study')
+        if args.report != Path():
+            folder = args.report
+        _report(cfg, cells, root, folder)
         return
     cells = _chosen(Plan(cfg, data_root, root).cells(), args.only)
     if args.list:
@@ -199,12 +207,20 @@ def _chosen(cells: Sequence[Cell], expression: str) -> list[Cell]:
 def _report(
     cfg: Config, cells: Sequence[Cell], root: Path, folder: Path
 ) -> None:
-    """Write the report from the records that are in its folder, and newer."""
+    """Write the report from the records that are in its folder, and newer.
+
+    Those of cells that the plan has otherwise are left out.
+    """
     records = read_records(folder / RECORDS)
     for cell in cells:
-        record = read_record(cell, root)
-        if record is not None:
-            records[record['name']] = record
+        record = read_record(cell, root) or records.get(cell.name)
+        if record is None:
+            continue
+        if record.get('fingerprint') == cell.fingerprint():
+            records[cell.name] = record
+        else:
+            del records[cell.name]
+            _say(f'{cell.name} is another cell now: its record is left out.')
     if not records:
         raise UsageError(f'There are no records in {root} or {folder}.')
     write_records(folder / RECORDS, records.values())
@@ -227,17 +243,25 @@ def _rerun(
     if cell is None or record is None:
         raise UsageError(f'{name!r} is no cell that is done; see --list.')
     again = root / 'rerun'
-    shutil.rmtree(cell.folder(again), ignore_errors=True)
+    _remove(cell.folder(again))
     if cell.parent is not None:
         link = cell.parent.folder(again)
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
+        _remove(link)
         link.symlink_to(cell.parent.folder(root))
     new = run_cells([cell], again, 1, gpus, _say)[name]
     differences = _compare(record, new)
     if differences:
         raise UsageError(f'{name} gives another result: {differences}')
     print(f'{name} gives the same result once more.')
+
+
+def _remove(folder: Path) -> None:
+    """Remove what an earlier call has run, or linked to."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
 
 
 def _compare(first: Record, second: Record) -> str:

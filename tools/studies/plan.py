@@ -5,7 +5,8 @@ A plan is a config file, such as tools/studies/plans/small.py:
 
 * ``configs``: the config files of ``pretrain``, ``finetune`` and ``vos``;
 * ``domains``: what is pre-trained on. Each has ``lists``, relative to the
-  data root, and optional ``steps``;
+  data root; optionally ``held_out`` lists, to be reconstructed, ``steps``, and
+  ``arms`` and ``pretrain_seeds`` of its own;
 * ``tasks``: labelled data. Each has ``train`` and ``test`` lists,
   ``cluster`` (a regular expression; videos with the same
   groups depend on each other), optionally ``fraction`` of the labels (drawn
@@ -18,9 +19,11 @@ A plan is a config file, such as tools/studies/plans/small.py:
   them; None is no pre-training;
 * ``factors``: likewise, for one seed, on the first domain;
 * ``pretrain_seeds``, ``finetune_seeds``, ``factor_seeds``;
-* ``pretrain_steps``, ``finetune_steps``.
+* ``pretrain_steps``, ``finetune_steps``, ``reconstruct_videos`` (how many
+  held-out ones at most).
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,7 +41,8 @@ from .cells import Cell
 
 Videos = list[tuple[str, int]]
 
-# Under which reconstructions are measured; the first is that of training.
+# Under which reconstructions are measured. Training has the first, but for
+# factors that say otherwise.
 MASKS = ('TubeMasking', 'RandomMasking')
 
 
@@ -74,10 +78,12 @@ class Plan:
                 domains[:1],
             ),
         ):
-            for seed in seeds:
-                for domain in where:
+            for domain in where:
+                spec = cfg.domains[domain]
+                for seed in spec.get('pretrain_seeds', seeds):
                     for arm, options in arms.items():
-                        cells += self._arm(domain, arm, options, seed)
+                        if arm in spec.get('arms', arms):
+                            cells += self._arm(domain, arm, options, seed)
         for task in self.cfg.tasks:
             cells += self._baselines(task)
         unique = {cell.name: cell for cell in cells}
@@ -167,7 +173,7 @@ class Plan:
             dict(test=as_text(videos)),
             parent,
             dict(
-                num_videos=self.cfg.get('reconstruct_videos', 512),
+                num_videos=self.cfg.reconstruct_videos,
                 masks=[*MASKS],
             ),
         )
@@ -175,11 +181,9 @@ class Plan:
     def _finetune_config(self, task: str, spec: Any) -> Config:
         cfg = self._config('finetune')
         train, test = self.read(spec.train), self.read(spec.test)
-        cfg.model.cls_head.num_classes = 1 + max(
-            label for _, label in labelled(spec.train, train)
-        )
-        labelled(spec.test, test)
-        clusters([*train, *test], spec.cluster)  # now, not after the training
+        # What is wrong with lists is told now, not after the pre-training.
+        cfg.model.cls_head.num_classes = num_classes(spec, train, test)
+        clusters([*train, *test], spec.cluster)
         for part, videos in (('train', train), ('test', test)):
             dataset = cfg[f'{part}_dataloader'].dataset
             dataset.ann_file = str(self.write(f'{task}_{part}', videos))
@@ -270,24 +274,37 @@ class Plan:
         return self._lists[name]
 
     def write(self, name: str, videos: Videos) -> Path:
-        """Write a list for a run."""
-        path = self.root / 'lists' / f'{name}.txt'
+        """Write a list for a run; another text goes to another file."""
         text = as_text(videos)
-        if not path.is_file() or path.read_text() != text:
+        mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+        path = self.root / 'lists' / f'{name}-{mark}.txt'
+        if not path.is_file():
             with complete_file(path) as temporary:
                 temporary.write_text(text)
         return path
 
 
-def labelled(name: str, videos: Videos) -> Videos:
-    """The videos of a list, all of which have a label.
+def num_classes(spec: Any, train: Videos, test: Videos) -> int:
+    """Number of classes of a task.
 
     Raises:
-        UsageError: If they have none.
+        UsageError: If videos have no label, all have the same, or a label is
+            tested that is above those trained on.
     """
-    if any(label < 0 for _, label in videos):
-        raise UsageError(f'The videos of {name} have no labels.')
-    return videos
+    for name, videos in ((spec.train, train), (spec.test, test)):
+        if any(label < 0 for _, label in videos):
+            raise UsageError(f'The videos of {name} have no labels.')
+    trained, tested = (
+        {label for _, label in videos} for videos in (train, test)
+    )
+    if len(trained) < 2:
+        raise UsageError(f'All videos of {spec.train} have the same label.')
+    if max(tested) > max(trained):
+        raise UsageError(
+            f'{spec.test} has the label {max(tested)}, but those of '
+            f'{spec.train} end with {max(trained)}.'
+        )
+    return 1 + max(trained)
 
 
 def as_text(videos: Videos) -> str:
@@ -314,8 +331,15 @@ def clusters(videos: Videos, pattern: str) -> list[str]:
     """To which cluster each video belongs.
 
     Raises:
-        UsageError: If the expression fits a video not, or has no group.
+        UsageError: If the expression is none, fits a video not, or has no
+            group.
     """
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f'The expression {pattern!r} for clusters is none: {error}.'
+        ) from error
     names = []
     for path, _ in videos:
         match = re.search(pattern, path)
@@ -325,7 +349,7 @@ def clusters(videos: Videos, pattern: str) -> list[str]:
                 f'{path!r}; it needs a group that fits every path.'
             )
         # No spaces: records part them so.
-        names.append('_'.join(match.groups()).replace(' ', '_'))
+        names.append('_'.join(match.groups('')).replace(' ', '_'))
     return names
 
 

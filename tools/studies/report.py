@@ -22,16 +22,22 @@ BLOCK = re.compile(
 )
 
 
+# With fewer, all of the same sign, a sign test's two-sided p is above 0.05.
+MIN_CLUSTERS = 6
+
+
 class Outcome(NamedTuple):
     """All results of an arm on a task.
 
     Attributes:
         values: (P, R, V): pre-trainings, runs of each, test items.
+        seeds: (P, ), of the pre-trainings: ``seed0``.
         clusters: (V, ).
         labels: (V, ), of videos.
     """
 
     values: Values
+    seeds: Sequence[str]
     clusters: Sequence[str]
     labels: Sequence[str] = ()
 
@@ -57,15 +63,16 @@ def collect(records: Mapping[str, Record], kind: str) -> Outcomes:
     outcomes = {}
     for key, seeds in found.items():
         most = max(len(runs) for runs in seeds.values())
-        whole = [runs for runs in seeds.values() if len(runs) == most]
+        whole = [seed for seed in seeds if len(seeds[seed]) == most]
+        whole.sort(key=lambda seed: (len(seed), seed))
         values: list[list[list[float]]] = []
         items: tuple[list, list, list] = ([], [], [])
-        for runs in whole:
+        for runs in (seeds[seed] for seed in whole):
             each = [_items(runs[run]['result']) for run in sorted(runs)]
             values.append([value for value, *_ in each])
             items = each[0]
         outcomes[key] = Outcome(
-            100.0 * np.array(values, np.float64), *items[1:]
+            100.0 * np.array(values, np.float64), whole, *items[1:]
         )
     return outcomes
 
@@ -134,9 +141,7 @@ class Report:
                         continue
                     runs = '{} × {}'.format(*outcome.values.shape[:2])
                     cells.append(
-                        _interval(
-                            bootstrap(outcome.values, None, outcome.clusters)
-                        )
+                        self._estimate(task, outcome.values, outcome.clusters)
                     )
                 if runs:
                     rows.append([domain, arm, runs, *cells])
@@ -156,7 +161,18 @@ class Report:
         if not found:
             return '–'
         values = 100.0 * np.array([[hits for hits, *_ in found]], np.float64)
-        return _interval(bootstrap(values, None, found[0][1]))
+        return self._estimate(task, values, found[0][1])
+
+    def _estimate(
+        self, task: str, values: Values, clusters: Sequence[str]
+    ) -> str:
+        return _interval(
+            bootstrap(values, None, clusters, self._are_crossed(task))
+        )
+
+    def _are_crossed(self, task: str) -> bool:
+        """Whether runs are draws of the labels, the same for all arms."""
+        return 'fraction' in self.cfg.tasks.get(task, {})
 
     def _differences(self) -> str:
         every = [*self.cfg.tasks, *self.cfg.get('segmentation', {})]
@@ -176,16 +192,14 @@ class Report:
                         if pair[0] is None or pair[1] is None:
                             cells.append('–')
                             continue
-                        cells.append(
-                            _interval(
-                                bootstrap(
-                                    pair[0].values,
-                                    pair[1].values,
-                                    pair[0].clusters,
-                                ),
-                                signed=True,
-                            )
+                        estimate = bootstrap(
+                            pair[0].values,
+                            pair[1].values,
+                            pair[0].clusters,
+                            self._are_crossed(task),
                         )
+                        told = len({*pair[0].clusters}) >= MIN_CLUSTERS
+                        cells.append(_interval(estimate, True, told))
                     if set(cells) != {'–'}:
                         rows.append(
                             [kind, domain, f'{first} − {second}', *cells]
@@ -259,7 +273,7 @@ class Report:
                 record = self.records.get(f'reconstruct/{domain}/{arm}/seed0')
                 result: dict[str, float] = {}
                 if record:
-                    result = record['result'][MASKS[0]]
+                    result = record['result'].get(self._mask_of(arm), {})
                 row += [
                     f'{result[key]:.3f}' if key in result else '–'
                     for key in ('r2_pixel', 'r2_motion')
@@ -267,11 +281,11 @@ class Report:
                 for kind in self.kinds:
                     for task in self.tasks(kind):
                         outcome = self.kinds[kind].get((domain, arm, task))
-                        row.append(
-                            f'{outcome.values[0].mean():.1f}'
-                            if outcome
-                            else '–'
-                        )
+                        value = '–'
+                        if outcome and 'seed0' in outcome.seeds:
+                            first = outcome.seeds.index('seed0')
+                            value = f'{outcome.values[first].mean():.1f}'
+                        row.append(value)
                 if set(row[2:]) != {'–'}:
                     rows.append(row)
         head = [
@@ -281,6 +295,15 @@ class Report:
         ]
         return markdown(
             ['pre-trained on', 'arm', 'R² pixel', 'R² motion', *head], rows
+        )
+
+    def _mask_of(self, arm: str) -> str:
+        """The mask that an arm is trained with."""
+        every = {**self.cfg.arms, **self.cfg.get('factors', {})}
+        changes = every.get(arm) or {}
+        return next(
+            (v for v in changes.values() if str(v).endswith('Masking')),
+            MASKS[0],
         )
 
     def _cells(self) -> str:
@@ -301,13 +324,15 @@ class Report:
         )
 
 
-def _interval(estimate: Estimate, signed: bool = False) -> str:
+def _interval(
+    estimate: Estimate, signed: bool = False, told: bool = False
+) -> str:
     sign = '+' if signed else ''
     text = (
         f'{estimate.value:{sign}.1f} [{estimate.low:{sign}.1f}, '
         f'{estimate.high:{sign}.1f}]'
     )
-    if signed and (estimate.low > 0 or estimate.high < 0):
+    if told and (estimate.low > 0 or estimate.high < 0):
         return f'**{text}**'
     return text
 

@@ -1,8 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """Means and paired differences with intervals that respect clusters.
 
-Shapes: P pre-trainings, R runs of each (fine-tunings), V test items (videos,
-objects), K clusters of these.
+Shapes: P pre-trainings, R runs of each (fine-tunings, or draws of labels), V
+test items (videos, objects), K clusters of these.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ def bootstrap(
     first: Values,
     second: Values | None,
     clusters: Sequence[str],
+    crossed: bool = False,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -44,6 +45,9 @@ def bootstrap(
         first: (P, R, V).
         second: (P', R', V), subtracted; None: nothing is.
         clusters: (V, ), the cluster of each item.
+        crossed: Whether run r is the same draw of the labels for all
+            pre-trainings of both sides. Then these are drawn, too, for both
+            sides the same. Runs of a pre-training's own are averaged.
         confidence: Between 0 and 1.
         resamples: How many.
         seed: Of the draws.
@@ -52,7 +56,8 @@ def bootstrap(
         Mean over all, or difference of the means, and its interval.
 
     Raises:
-        ValueError: If the sides have other items than the clusters.
+        ValueError: If the sides have other items than the clusters, or
+            crossed runs not the same number of them.
     """
     sides = [first] if second is None else [first, second]
     for side in sides:
@@ -65,13 +70,24 @@ def bootstrap(
     _, member = np.unique(list(clusters), return_inverse=True)
     sizes = np.bincount(member)
     draws = _draws(rng, len(sizes), resamples)
+    if crossed:
+        number = first.shape[1]
+        if any(side.shape[1] != number for side in sides):
+            raise ValueError('Crossed runs are as many on both sides.')
+        tuned = _draws(rng, number, resamples) / number
     value, total = 0.0, np.zeros(resamples)
     for sign, side in zip((1, -1), sides, strict=False):
-        runs = side.mean(1)  # (P, V)
-        sums = np.stack([np.bincount(member, row) for row in runs])  # (P, K)
-        trained = _draws(rng, len(runs), resamples) / len(runs)
-        total += sign * np.einsum('rp,pk,rk->r', trained, sums, draws)
-        value += sign * float(runs.mean())
+        runs = side if crossed else side.mean(1, keepdims=True)
+        sums = np.apply_along_axis(
+            lambda row: np.bincount(member, row), 2, runs
+        )  # (P, R, K)
+        trained = _draws(rng, len(side), resamples) / len(side)
+        if crossed:
+            each = np.einsum('np,nr,prk->nk', trained, tuned, sums)
+        else:
+            each = trained @ sums[:, 0]
+        total += sign * (each * draws).sum(1)
+        value += sign * float(side.mean())
     total /= draws @ sizes
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(total, [tail, 100 - tail])

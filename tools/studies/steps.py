@@ -30,6 +30,7 @@ from mmmotionmae.cli.splits import last_checkpoint
 from mmmotionmae.datasets.annotation import read_video_list
 from mmmotionmae.evaluation import score_reconstruction
 from mmmotionmae.evaluation.functional.linear_probe import linear_probe
+from mmmotionmae.utils.errors import UsageError
 from mmmotionmae.utils.provenance import hash_tensors
 from mmmotionmae.utils.seeding import SampleIndex
 
@@ -170,6 +171,11 @@ def _answers(
 ) -> dict[str, Any]:
     """Which videos are recognised, and what depends on each other."""
     videos = _videos(cell, *parts)
+    if lost := len(videos) - len(chosen):
+        raise UsageError(
+            f'{lost} of {len(videos)} test videos cannot be read; the '
+            'warnings of its log name them. Leave them out of the list.'
+        )
     hits = [
         int(c == label) for c, (_, label) in zip(chosen, videos, strict=True)
     ]

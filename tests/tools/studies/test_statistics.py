@@ -52,6 +52,46 @@ def test_a_naive_loop():
     np.testing.assert_allclose(estimate[1:], expected, atol=1e-12)
 
 
+def test_crossed_runs():
+    """A naive loop: draws of labels are drawn alike for both sides."""
+    rng = np.random.default_rng(1)
+    first, second = rng.random((3, 4, 5)), rng.random((2, 4, 5))
+    estimate = bootstrap(
+        first, second, 'aabbc', crossed=True, resamples=100, seed=7
+    )
+    assert estimate.value == pytest.approx(first.mean() - second.mean())
+    rng = np.random.default_rng(7)
+    clusters, runs, *trained = (
+        rng.multinomial(number, [1 / number] * number, 100)
+        for number in (3, 4, 3, 2)
+    )
+    values = []
+    for n in range(100):
+        items = clusters[n][[0, 0, 1, 1, 2]]
+        means = [
+            np.mean(
+                [
+                    side[p, r, v]
+                    for p in np.repeat(range(len(side)), counts[n])
+                    for r in np.repeat(range(4), runs[n])
+                    for v in np.repeat(range(5), items)
+                ]
+            )
+            for side, counts in zip((first, second), trained, strict=True)
+        ]
+        values.append(means[0] - means[1])
+    expected = np.percentile(values, [2.5, 97.5])
+    np.testing.assert_allclose(estimate[1:], expected, atol=1e-12)
+    # What the labels do to both sides alike is no uncertainty.
+    shared = np.array([[[0.0], [9.0]]])
+    np.testing.assert_allclose(
+        bootstrap(shared + 1, shared, 'a', crossed=True), 1
+    )
+    assert bootstrap(shared, None, 'a', crossed=True) == (4.5, 0, 9)
+    with pytest.raises(ValueError, match='as many on both sides'):
+        bootstrap(first, second[:, :3], 'aabbc', crossed=True)
+
+
 def test_scipy_agrees_where_every_item_is_a_cluster():
     values = np.random.default_rng(2).normal(size=60)
     ours = bootstrap(values[None, None], None, range(60), resamples=100_000)

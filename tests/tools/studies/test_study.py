@@ -4,6 +4,8 @@
 import multiprocessing
 import os
 import re
+import time
+from argparse import Namespace
 from collections import Counter
 
 import numpy as np
@@ -13,8 +15,8 @@ from mmaction.registry import MODELS
 from mmengine.registry import DefaultScope
 from studies import cells as files
 from studies import report as reports
-from studies import running
-from studies.plan import Plan, draw, set_steps
+from studies import running, steps
+from studies.plan import Plan, clusters, draw, set_steps
 from studies.steps import run_cell
 
 from mmmotionmae.apis import UsageError
@@ -54,10 +56,10 @@ def lists(tmp_path):
 def test_cells_of_a_plan(lists):
     cells = by_name(a_plan(lists))
     assert Counter(cell.kind for cell in cells.values()) == dict(
-        pretrain=5 * 2,
-        reconstruct=5 * 2,
-        linear=6 * 2,
-        finetune=6 * 2 * 2,
+        pretrain=6 * 2,
+        reconstruct=6 * 2,
+        linear=7 * 2,
+        finetune=7 * 2 * 2,
         differences=1,
     )
     tuned = cells['finetune/g/videomae/seed1/t/seed0']
@@ -85,6 +87,28 @@ def test_factors_are_of_the_first_domain(lists):
     assert 'pretrain/h/motion/seed1' in cells
     assert 'pretrain/g/f/seed0' in cells
     assert 'pretrain/h/f/seed0' not in cells
+
+
+def test_domains_with_arms_and_seeds_of_their_own(lists):
+    few = dict(DOMAIN, arms=['motion'], pretrain_seeds=(5,))
+    cells = by_name(a_plan(lists, domains=dict(g=DOMAIN, h=few)))
+    assert [name for name in cells if name.startswith('pretrain/h/')] == [
+        'pretrain/h/motion/seed5'
+    ]
+    assert 'pretrain/g/videomae/seed1' in cells
+
+
+def test_lists_of_a_running_study_stay(lists):
+    """Another plan with the same names does not change what cells read."""
+    name = 'finetune/g/motion/seed0/t/seed0'
+    cell = by_name(a_plan(lists))[name]
+    path = cell.cfg.train_dataloader.dataset.ann_file
+    other = dict(TASK, train='val.txt')
+    changed = by_name(a_plan(lists, tasks=dict(t=other)))[name]
+    with open(path) as file:
+        assert file.read() == cell.lists['train']
+    with open(changed.cfg.train_dataloader.dataset.ann_file) as file:
+        assert file.read() == changed.lists['train'] != cell.lists['train']
 
 
 def test_steps_of_one_arm(lists):
@@ -187,12 +211,17 @@ def test_steps(steps, videos, epochs, batch):
     [
         (dict(cluster='(episode)'), "'\\(episode\\)' for clusters finds none"),
         (dict(cluster='video'), 'needs a group'),
+        (dict(cluster='('), "'\\(' for clusters is none: "),
+        (dict(train='one.txt'), 'All videos of one.txt have the same label'),
+        (dict(test='new.txt'), 'new.txt has the label 9, .* end with 3'),
         (dict(train='none.txt'), 'no list .*none.txt.*--data-root'),
         (dict(train='bare.txt'), 'bare.txt have no labels'),
     ],
 )
 def test_bad_plans(lists, changes, message):
     (lists / 'bare.txt').write_text('a.mp4\n')
+    (lists / 'one.txt').write_text('video_1 0\nvideo_2 0\n')
+    (lists / 'new.txt').write_text('video_1 9\n')
     plan = a_plan(lists, tasks=dict(t=dict(TASK, **changes)))
     with pytest.raises(UsageError, match=message):
         plan.cells()
@@ -203,6 +232,11 @@ def test_paths_are_relative_to_the_list(tmp_path):
     (tmp_path / 'set/list.txt').write_text('a b.mp4 3\n')
     videos = a_plan(tmp_path).read('set/list.txt')
     assert videos == [('set/a b.mp4', 3)]
+
+
+def test_groups_that_fit_in_part():
+    videos = [('ep1.mp4', 0), ('b 2.mp4', 0)]
+    assert clusters(videos, r'(ep\d)|(b \d)') == ['ep1_', '_b_2']
 
 
 # What runs them
@@ -221,7 +255,8 @@ def pretend(cell, root):
     """A cell that notes when its parent was done."""
     parent = cell.parent and files.read_record(cell.parent, root)
     name = parent and parent['name']
-    result = dict(top1=0.5, parent=name, weights='some')
+    result = dict(top1=0.5, parent=name, weights='some', curve=[])
+    result |= dict(hits='01', labels='0 1', clusters='a b')
     return files.write_record(cell, root, result, 60)
 
 
@@ -251,8 +286,9 @@ def test_run_cells(lists, tmp_path, pretending):
 def test_every_process_has_a_device(lists, tmp_path, pretending, monkeypatch):
     monkeypatch.setattr(running, '_run', tell_device)
     cells = [c for c in a_plan(lists).cells() if 'scratch' in c.name]
-    records = running.run_cells(cells, tmp_path, 1, ['GPU-7', 'GPU-8'])
-    assert {r['result']['device'] for r in records.values()} == {'GPU-7'}
+    records = running.run_cells(cells, tmp_path, 2, ['GPU-7', 'GPU-8'])
+    devices = {r['result']['device'] for r in records.values()}
+    assert devices == {'GPU-7', 'GPU-8'}
     # Others do not see it.
     assert 'GPU-7' not in os.environ.get('CUDA_VISIBLE_DEVICES', '')
 
@@ -288,6 +324,9 @@ def test_the_larger_plan_can_be_built(lists):
 
 def tell_device(cell, root):
     device = os.environ['CUDA_VISIBLE_DEVICES']
+    (root / device).touch()
+    while len([*root.glob('GPU-*')]) < 2:  # for the other process
+        time.sleep(0.01)
     return files.write_record(cell, root, dict(top1=0, device=device), 1)
 
 
@@ -361,6 +400,35 @@ def test_every_kind_of_cell(shapes, tmp_path, monkeypatch):
     assert list((tmp_path / 'frames').glob('*.npz'))
 
 
+def test_one_cluster_is_left_out(shapes, tmp_path, monkeypatch):
+    """Each is tested after training on all the others."""
+    spec = dict(TASK, cluster='(.).mp4', leave_one_cluster_out=True)
+    plan = a_plan(shapes, tmp_path, tasks=dict(t=spec))
+    tested = []
+
+    def probe(features, labels, others, number):
+        assert not {*map(bytes, features)} & {*map(bytes, others)}
+        assert len(labels) == len(features) == 24 - len(others)
+        tested.append(len(others))
+        scores = np.zeros((len(others), number))
+        scores[:, 1] = 1
+        return Namespace(scores=scores)
+
+    monkeypatch.setattr(steps, 'linear_probe', probe)
+    result = run_cell(by_name(plan)['differences/t'], tmp_path)
+    names = [line.split() for line in result['labels'].split()]
+    assert result['hits'] == ''.join(str(int(n == ['1'])) for n in names)
+    groups = Counter(result['clusters'].split())
+    assert tested == [groups[name] for name in sorted(groups)]
+    assert sum(tested) == 24
+
+
+def test_test_videos_that_cannot_be_read(lists):
+    cell = by_name(a_plan(lists))['finetune/g/motion/seed0/t/seed0']
+    with pytest.raises(UsageError, match='^1 of 8 test videos cannot be'):
+        steps._answers(cell, [0] * 7)
+
+
 # The report
 
 
@@ -429,6 +497,38 @@ def test_factors_show_the_masks_of_training(lists, tmp_path):
     for records in (read, {name: record}):
         tables = reports.Report(a_plan(lists).cfg, records).tables()
         assert '| g | motionmae | 0.250 | 0.500 |' in tables['factors']
+    for mask, row in dict(Random='0.125 | 0.750', Frame='– | –').items():
+        other = 'reconstruct/g/other/seed0'
+        change = {'train_dataloader.dataset.pipeline.7.type': f'{mask}Masking'}
+        cfg = a_plan(lists, factors=dict(other=change)).cfg
+        records = {other: dict(record, name=other), name: record}
+        tables = reports.Report(cfg, records).tables()
+        assert (f'| g | other | {row} |' in tables['factors']) == (
+            mask == 'Random'
+        )
+        assert '| g | motionmae | 0.250 | 0.500 |' in tables['factors']
+
+
+def test_factors_are_of_the_first_seed():
+    hits = {('f', seed, 0): row for seed, row in ((10, '11'), (0, '10'))}
+    outcome = reports.collect(records_of(hits), 'finetune')['g', 'f', 'hand']
+    assert outcome.seeds == ['seed0', 'seed10']
+    np.testing.assert_array_equal(outcome.values[:, 0, 0], 100)
+    np.testing.assert_array_equal(outcome.values[:, 0, 1], [0, 100])
+
+
+@pytest.mark.parametrize(('number', 'bold'), [(5, False), (6, True)])
+def test_differences_of_few_clusters_are_not_bold(lists, number, bold):
+    records = records_of(
+        {('videomae', 0, 0): '0' * number, ('motionmae', 0, 0): '1' * number}
+    )
+    for record in records.values():
+        record['result']['clusters'] = ' '.join(map(str, range(number)))
+    cfg = a_plan(lists).cfg
+    cfg.tasks = dict(hand=TASK)
+    table = reports.Report(cfg, records).tables()['differences']
+    assert '| motionmae − videomae | ' in table
+    assert ('**+100.0 [+100.0, +100.0]**' in table) == bold
 
 
 def test_incomplete_pretrainings_are_left_out():
@@ -465,6 +565,23 @@ def test_report_from_records_alone(tmp_path, capsys):
     tool.study(tool.parse_args(argv))
     assert page.read_text() == first + 'By hand.\n'
     assert '1 records; report in' in capsys.readouterr().out
+
+
+def test_report_leaves_out_what_is_another_cell_now(lists, pretending, capsys):
+    """Own lists have a folder of their own, and new lists new cells."""
+    own = lists / 'out' / 'report' / tool.RECORDS
+    command(lists, '--only', 'linear/own/motion/seed0')
+    command(lists, '--report')
+    before = files.read_records(own)
+    assert before.keys() == {
+        'pretrain/own/motion/seed0',
+        'linear/own/motion/seed0/own',
+    }
+    (lists / 'val.txt').write_text('val/video_000.mp4 0\n')
+    command(lists, '--report')
+    kept = files.read_records(own)
+    assert kept.keys() == {'pretrain/own/motion/seed0'}
+    assert 'linear/own/motion/seed0/own is another' in capsys.readouterr().out
 
 
 def test_bad_records(tmp_path):
@@ -521,8 +638,14 @@ def test_rerun(lists, pretending, monkeypatch, capsys):
     command(lists, '--rerun', name)
     assert f'{name} gives the same result once more' in capsys.readouterr().out
     monkeypatch.setattr(running, '_run', pretend_otherwise)
-    with pytest.raises(UsageError, match='top1: 0.5 -> 0.25'):
-        command(lists, '--rerun', name)
+    # Then what it starts from, which was linked to, and it again.
+    for name in (
+        'pretrain/own/motion/seed0',
+        'linear/own/motion/seed0/own',
+        'pretrain/own/motion/seed0',
+    ):
+        with pytest.raises(UsageError, match='top1: 0.5 -> 0.25'):
+            command(lists, '--rerun', name)
 
 
 def pretend_otherwise(cell, root):

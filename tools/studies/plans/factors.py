@@ -1,7 +1,8 @@
 """Factors of the study, one at a time, one seed; see docs/study.
 
-`python tools/study.py THIS_FILE` runs all cells. Each factor is MotionMAE
-with one change; masks and norms of motion are crossed.
+`python tools/study.py THIS_FILE` runs all cells, those of small.py among them.
+Each factor is MotionMAE with one change; masks and norms of motion are
+crossed.
 """
 
 from mmengine.config import Config
@@ -42,7 +43,6 @@ def warm_up(target: str) -> dict[str, object]:
     return {'custom_hooks': [hook]}
 
 
-pretrain_seeds = (0,)
 factors = {
     'weights-4-1': {'model.head.pixel_weight': 4.0},
     'gradient-balance': {'model.head.balance': dict(type='GradientBalance')},
@@ -57,6 +57,13 @@ factors = {
         for norm in ('clip', 'tubelet', 'tubelet-floor', 'none')
         for mask in ('Tube', 'Random', 'Frame')
         if (mask, norm) != ('Tube', 'clip')  # that is MotionMAE
+    },
+    **{
+        f'videomae-{mask.lower()}': {
+            f'{masking}.type': f'{mask}Masking',
+            'model.head.motion_weight': 0.0,
+        }
+        for mask in ('Random', 'Frame')
     },
     'mask-0.75': {f'{masking}.mask_ratio': 0.75},
     'mask-0.9': {f'{masking}.mask_ratio': 0.9},

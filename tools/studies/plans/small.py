@@ -22,6 +22,8 @@ domains = dict(
             'uti6/other_unlabelled.txt',
         ],
         held_out=['g1_motion/val_hand.txt'],
+        arms=['videomae', 'motion', 'motionmae'],
+        pretrain_seeds=(0,),
     ),
 )
 episode = '(ep[0-9]+)'
@@ -44,6 +46,7 @@ tasks = dict(
         test='g1_motion/val_hand.txt',
         cluster=episode,
         fraction=0.1,
+        finetune_seeds=(),
     ),
     arm10=dict(
         train='g1_motion/train_arm.txt',
@@ -76,6 +79,10 @@ arms = {
     'motionmae': {},
     'weights-1-4': {'model.head.motion_weight': 4.0},
     'gap-4': {'model.data_preprocessor.frame_difference.gap': 4},
+    'gap-4-weights-1-4': {
+        'model.data_preprocessor.frame_difference.gap': 4,
+        'model.head.motion_weight': 4.0,
+    },
 }
 contrasts = [
     ('videomae', 'scratch'),
@@ -83,12 +90,16 @@ contrasts = [
     ('motionmae', 'videomae'),
     ('motionmae', 'motion'),
     ('weights-1-4', 'videomae'),
-    ('weights-1-4', 'motion'),
+    ('weights-1-4', 'motionmae'),
     ('gap-4', 'videomae'),
-    ('gap-4', 'motion'),
+    ('gap-4', 'motionmae'),
+    ('gap-4-weights-1-4', 'videomae'),
+    ('gap-4-weights-1-4', 'motionmae'),
+    ('gap-4-weights-1-4', 'motion'),
 ]
 
 pretrain_seeds = (0, 1, 2)
 finetune_seeds = (0, 1, 2)
 pretrain_steps = 4000
 finetune_steps = 400
+reconstruct_videos = 512
