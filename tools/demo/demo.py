@@ -402,7 +402,6 @@ def demo_videos(out_dir: Path, folder: Path, scale: Scale) -> Path:
         VIDEOS,
         out_dir / 'pretrain',
         options=[
-            f'max_epochs={epochs}',
             f'train_cfg.max_epochs={epochs}',
             f'param_scheduler.0.end={max(1, epochs // 10)}',
             f'param_scheduler.1.begin={max(1, epochs // 10)}',
