@@ -4,6 +4,7 @@
 import ast
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
     for key, value in options.items():
         name = key.partition('.')[0]
         if of_runner and name not in read:
-            raise UsageError(_unread(cfg, key, name, read))
+            raise UsageError(_unread(cfg, key, name))
         if isinstance(value, str):
             _check_text(cfg, key, value)
 
@@ -146,14 +147,18 @@ def check_settings(cfg: Config) -> None:
                 raise UsageError(f'Nothing reads {place}.{name}{end}')
 
 
-def _read_settings() -> set[str]:
+@cache
+def _read_settings() -> frozenset[str]:
     names = argument_names(Runner) + argument_names(FlexibleRunner)
-    return {*names, *_ALSO_READ} - {'cfg'}
+    return frozenset({*names, *_ALSO_READ} - {'cfg'})
 
 
-def _unread(cfg: Config, key: str, name: str, read: set[str]) -> str:
+def _unread(cfg: Config, key: str, name: str) -> str:
     if name not in cfg:
-        near = suggest(name, read) or ', nor has the config such a setting.'
+        near = (
+            suggest(name, _read_settings())
+            or ', nor has the config such a setting.'
+        )
         return f'--cfg-options {key}: nothing reads {name!r}{near}'
     return (
         f'--cfg-options {key} has no effect: {name!r} is a variable that only '
@@ -169,7 +174,7 @@ def _places(cfg: Config, name: str) -> list[str]:
         place
         for setting in cfg
         if setting in read
-        for place, node in _nodes(cfg[setting], setting)
+        for place, node in nodes(cfg[setting], setting)
         if _is_made_of(node, value)
         and (
             isinstance(value, (str, dict, list)) or place.endswith(f'.{name}')
@@ -210,7 +215,7 @@ def _is_made_of(node: Any, value: Any) -> bool:
     return type(node) is type(value) and node == value
 
 
-def _nodes(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+def nodes(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     """A part of a config and all that is in it, with their places."""
     yield place, value
     items: Iterable[tuple[Any, Any]] = ()
@@ -219,4 +224,4 @@ def _nodes(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (list, tuple)):
         items = enumerate(value)
     for key, item in items:
-        yield from _nodes(item, f'{place}.{key}')
+        yield from nodes(item, f'{place}.{key}')

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..utils.errors import UsageError
+from .settings import nodes
 
 _INSTEAD = 'Use FSDP2Strategy (--fsdp).'
 _FSDP1 = (
@@ -64,17 +65,11 @@ def settle_strategy(cfg: Config) -> None:
 
 def _types(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """All types, at any depth of a part of a config, with their places."""
-    if isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _types(item, f'{path}.{index}')
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            inner = f'{path}.{key}'
-            if key in ('type', 'optimizer_type') and item is not None:
-                name = item if isinstance(item, str) else item.__name__
-                yield inner, name.rpartition('.')[2]
-            else:
-                yield from _types(item, inner)
+    for place, item in nodes(value, path):
+        key = place.rpartition('.')[2]
+        if key in ('type', 'optimizer_type') and item is not None:
+            name = item if isinstance(item, str) else item.__name__
+            yield place, name.rpartition('.')[2]
 
 
 def _settle_deepspeed(cfg: Config) -> None:

@@ -70,6 +70,7 @@ def bootstrap(
     _, member = np.unique(list(clusters), return_inverse=True)
     sizes = np.bincount(member)
     draws = _draws(rng, len(sizes), resamples)
+    tuned = np.ones((resamples, 1))
     if crossed:
         number = first.shape[1]
         if any(side.shape[1] != number for side in sides):
@@ -82,11 +83,9 @@ def bootstrap(
             lambda row: np.bincount(member, row), 2, runs
         )  # (P, R, K)
         trained = _draws(rng, len(side), resamples) / len(side)
-        if crossed:
-            each = np.einsum('np,nr,prk->nk', trained, tuned, sums)
-        else:
-            each = trained @ sums[:, 0]
-        total += sign * (each * draws).sum(1)
+        total += sign * np.einsum(
+            'np,nr,prk,nk->n', trained, tuned, sums, draws, optimize=True
+        )
         value += sign * float(side.mean())
     total /= draws @ sizes
     tail = 100 * (1 - confidence) / 2
