@@ -3,7 +3,7 @@
 The network, data and schedule of the from-scratch config; only the first
 weights differ.
 
-Result: depends on the data; see the README for an example.
+Result: depends on the data; see docs/user_guides/finetune.md.
 Hardware and time: two CPU cores, some minutes.
 Command: DATA_ROOT=DIR python tools/train.py THIS_FILE --cfg-options \
     model.cls_head.num_classes=N \

@@ -2,7 +2,7 @@
 
 Data: DATA_ROOT/train_list.txt and DATA_ROOT/val_list.txt in MMAction2's
 format, `path label` on each line, paths relative to DATA_ROOT.
-Result: depends on the data; see the README for an example.
+Result: depends on the data; see docs/user_guides/finetune.md.
 Hardware and time: two CPU cores, some minutes.
 Command: DATA_ROOT=DIR python tools/train.py THIS_FILE --cfg-options \
     model.cls_head.num_classes=N

@@ -2,6 +2,7 @@
 from ..utils.errors import ScoringError
 from .davis_scoring import score_davis
 from .metrics import (
+    AccReportMetric,
     DAVISMetric,
     PCKMetric,
     ReconstructionMetric,
@@ -12,6 +13,7 @@ from .reconstruction_scoring import score_reconstruction
 from .video_evaluator import VideoEvaluator
 
 __all__ = [
+    'AccReportMetric',
     'DAVISMetric',
     'PCKMetric',
     'ReconstructionMetric',
