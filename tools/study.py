@@ -134,7 +134,7 @@ def study(args: argparse.Namespace) -> None:
     """Do what the command line says."""
     gpus = _gpus()
     size = 'large' if gpus else 'small'
-    if args.report is not None:
+    if args.report is not None and not args.train_list:
         size = 'factors'  # which has all cells of the small one
     plan = args.plan or f'tools/studies/plans/{size}.py'
     cfg = load_config(plan, args.cfg_options)
@@ -142,9 +142,8 @@ def study(args: argparse.Namespace) -> None:
         _take_own(cfg, args)
     data_root, root = args.data_root.resolve(), args.out_dir.resolve()
     if args.report is not None:
-        cells = (
-            Plan(cfg, data_root, root).cells() if data_root.is_dir() else []
-        )
+        has_lists = args.train_list or data_root.is_dir()
+        cells = Plan(cfg, data_root, root).cells() if has_lists else []
         is_named = args.plan or args.train_list
         folder = root / 'report' if is_named else Path('docs/study')
         if args.report != Path():

@@ -224,7 +224,8 @@ def _from_content(content: Any, source: str) -> RawCheckpoint:
 def _read_file(path: Path) -> RawCheckpoint:
     if path.suffix == '.safetensors':
         tensors, metadata = read_safetensors(path)
-        return RawCheckpoint(tensors, metadata, str(path))
+        settings = _arguments(metadata.get('args')) | metadata
+        return RawCheckpoint(tensors, settings, str(path))
     content = CheckpointLoader.load_checkpoint(str(path), 'cpu')
     return _from_content(content, str(path))
 

@@ -169,10 +169,14 @@ class ListDataset(PatientDataset):
     def name_of(self, idx: int) -> str:
         """File, or folder of frames; of a clip with ``#t=start,end``.
 
-        Frames are ``#frames=start,end``.
+        Frames are ``#frames=start,end``; so are those of a folder that a list
+        names with an offset, counted from its first.
         """
         info = BaseDataset.get_data_info(self, idx)
         path = info['frame_dir' if self.raw_frames else 'filename']
+        if 'offset' in info:
+            first, total = info['offset'], info.get('total_frames')
+            path += f'#frames={first},{"" if total is None else first + total}'
         if 'clip_start' not in info:
             return path
         unit = 't' if info['clip_unit'] == 'seconds' else 'frames'

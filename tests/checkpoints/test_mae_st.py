@@ -224,7 +224,13 @@ def test_there_and_back(head, tmp_path):
     path = write_checkpoint(first, tmp_path / 'b.pth', 'mae_st')
     back = torch.load(path)['model']
     assert equal(back, without_key_bias(tensors))
-    assert equal(read_checkpoint(path, **hints).tensors, first.tensors)
+    # Frames and size are in the file.
+    for target in (path, tmp_path / 'b.safetensors'):
+        again = read_checkpoint(
+            write_checkpoint(first, target, 'mae_st', overwrite=True), **HINTS
+        )
+        assert equal(again.tensors, first.tensors)
+        assert again.encoder == first.encoder
 
 
 def test_encoder_of_a_classifier(tmp_path):

@@ -1,6 +1,8 @@
 # Copyright (c) MotionMAE contributors. All rights reserved.
 """From format to format and back: every tensor bit for bit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.foreign_networks import (
@@ -12,6 +14,7 @@ from helpers.foreign_networks import (
 from safetensors.torch import load_file
 
 from mmmotionmae.checkpoints import read_checkpoint, write_checkpoint
+from mmmotionmae.utils.errors import CheckpointError
 
 NETWORKS = [
     ('VideoMAEForPreTraining', False),
@@ -94,6 +97,40 @@ def test_values_of_a_token_change_places(tmp_path):
                     found[channel * positions + position],
                     rows[position * 3 + channel],
                 )
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('norm', ['tubelet', 'none'])
+def test_files_tell_clip_and_norm(suffix, norm, tmp_path):
+    theirs = transformers_network(
+        'VideoMAEForPreTraining', TINY, norm_pix_loss=norm == 'tubelet'
+    )
+    theirs.save_pretrained(tmp_path / 'theirs')
+    ours = read_checkpoint(tmp_path / 'theirs')
+    path = write_checkpoint(ours, tmp_path / f'a{suffix}', 'videomae')
+    back = read_checkpoint(
+        path, num_heads=TINY.heads, decoder_num_heads=TINY.decoder_heads
+    )
+    assert back.encoder == ours.encoder
+    assert back.decoder == ours.decoder
+    assert back.decoder.targets['pixel']['norm'] == norm
+
+
+@pytest.mark.parametrize('form', ['videomae', 'huggingface'])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [(dict(norm='clip'), "the norm 'clip'"), (dict(pool=2), 'are pooled')],
+)
+def test_other_pixels_cannot_be_written(form, changes, message, tmp_path):
+    theirs = transformers_network('VideoMAEForPreTraining', TINY)
+    theirs.save_pretrained(tmp_path / 'theirs')
+    ours = read_checkpoint(tmp_path / 'theirs')
+    targets = dict(pixel=dict(type='PixelTarget', **changes))
+    ours = replace(ours, decoder=replace(ours.decoder, targets=targets))
+    path = tmp_path / NAMES[form]
+    with pytest.raises(CheckpointError, match=message):
+        write_checkpoint(ours, path, form)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])

@@ -11,6 +11,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from mmmotionmae.apis.features.clips import make_pipeline, open_inputs
+from mmmotionmae.apis.features.loading import load_batches
 from mmmotionmae.apis.inferencer.inputs import list_inputs
 from mmmotionmae.datasets import RobustVideoDataset
 from mmmotionmae.datasets.readers import open_video
@@ -168,6 +169,45 @@ def test_features(folder, tmp_path):
         'whole.mkv#t=0,1',
     ]
     assert dataset.path_of(0) == dataset.path_of(1)
+
+
+@pytest.mark.parametrize('column', ['start_index', 'offset'])
+def test_features_of_parts_of_a_folder(folder, tmp_path, column):
+    """Each is a video of its own: its clip, its name, its digest."""
+    starts, first = [3, 21, 40], int(column == 'start_index')
+    rows = [f'whole,{start + first},20,0' for start in starts]
+    parts, cut = tmp_path / 'parts.csv', tmp_path / 'cut.csv'
+    head = f'path,{column},total_frames,label'
+    parts.write_text('\n'.join([head, *rows]))
+    cut.write_text(
+        '\n'.join([head, *(f'{start},{first},20,0' for start in starts)])
+    )
+    for start in starts:
+        (tmp_path / f'{start}').mkdir()
+        for i in range(1, 21):
+            name = f'whole/img_{start + i:05}.png'
+            shutil.copy(folder / name, tmp_path / f'{start}/img_{i:05}.png')
+
+    def read(ann_file, prefix, names='img_{:05}.png'):
+        settings = dict(img_size=24, num_frames=4, frame_interval=2)
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            return open_inputs(
+                ann_file, settings, prefix, frames=True, filename_tmpl=names
+            )
+
+    dataset = read(parts, folder)
+    assert dataset.short_names() == [
+        f'whole#frames={start},{start + 20}' for start in starts
+    ]
+    batches = [
+        next(load_batches(videos, 0, batch_size=3, num_workers=0))
+        for videos in (dataset, read(cut, tmp_path))
+    ]
+    for part, alone in zip(*batches, strict=True):
+        assert np.array_equal(part['clips'], alone['clips'])
+    digests = {dataset.digest(), read(parts, folder, 'img_{:5}.png').digest()}
+    parts.write_text(parts.read_text().replace(',20,', ',19,'))
+    assert len({read(parts, folder).digest(), *digests}) == 3
 
 
 @pytest.mark.parametrize(

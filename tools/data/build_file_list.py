@@ -72,6 +72,7 @@ from mmmotionmae.apis import UsageError
 from mmmotionmae.cli.running import run_tool
 from mmmotionmae.datasets.annotation import (
     Found,
+    quote,
     read_frame_list,
     read_video_list,
     walk,
@@ -92,17 +93,12 @@ class Entry(NamedTuple):
         if self.num_frames >= 0:
             # Without a label, a number at the end of the folder's name would
             # be taken for the number of frames.
-            return f'{self.quoted()} {self.num_frames} {self.label}'
-        if not self.path.startswith('"'):
-            path = self.quoted()
-            return path if self.label < 0 else f'{path} {self.label}'
-        return self.quoted() + ('' if self.label < 0 else f',{self.label}')
-
-    def quoted(self) -> str:
-        """The path, in quotes if its end may be taken for a number."""
-        if self.path.startswith('"') or re.search(r'[\s,]-?\d+$', self.path):
-            return '"' + self.path.replace('"', '""') + '"'
-        return self.path
+            return f'{quote(self.path)} {self.num_frames} {self.label}'
+        path = quote(self.path)
+        if self.label < 0:
+            return path
+        delimiter = ',' if self.path.startswith('"') else ' '
+        return f'{path}{delimiter}{self.label}'
 
 
 def build(args: argparse.Namespace) -> None:

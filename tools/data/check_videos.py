@@ -5,6 +5,7 @@
 import argparse
 import os
 import os.path as osp
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -97,11 +98,13 @@ from mmmotionmae.datasets.annotation import (
     kind_of,
     locate,
     open_list,
+    quote,
     read_texts,
 )
 from mmmotionmae.datasets.readers import (
     FrameFolderReader,
     VideoReader,
+    list_frames,
     open_video,
 )
 from mmmotionmae.utils.errors import AnnotationError, VideoError
@@ -117,6 +120,8 @@ class Video(NamedTuple):
 
     path: str  # of a file, or of a folder of frames
     num_frames: int | None = None  # that a list of folders says it has
+    offset: int = 0  # of the first frame of these, from the first image
+    start: int | None = None  # its number, where the list says that instead
 
 
 class Line(NamedTuple):
@@ -194,7 +199,7 @@ def read_lines(args: argparse.Namespace) -> tuple[str, list[Line]]:
             )
         return '', [
             Line(
-                path if writable(path) else '',
+                quote(path) if writable(path) else '',
                 path,
                 Video(osp.join(source, path)),
             )
@@ -202,7 +207,11 @@ def read_lines(args: argparse.Namespace) -> tuple[str, list[Line]]:
         ]
     if osp.isfile(source) and kind_of(source) == 'video':
         return '', [
-            Line(source if writable(source) else '', source, Video(source))
+            Line(
+                quote(source) if writable(source) else '',
+                source,
+                Video(source),
+            )
         ]
     layout = layout_of(args)
     try:
@@ -215,7 +224,12 @@ def read_lines(args: argparse.Namespace) -> tuple[str, list[Line]]:
         Line(
             text,
             entry['path'],
-            Video(locate(prefix, entry['path']), entry.get('total_frames')),
+            Video(
+                locate(prefix, entry['path']),
+                entry.get('total_frames'),
+                entry.get('offset', 0),
+                entry.get('start_index'),
+            ),
         )
         for text, entry in zip(texts, listed.entries(), strict=True)
     ]
@@ -265,29 +279,44 @@ def decode(video: Video, decoder: str, quick: bool, frames: bool) -> int:
     """Decode a video, or some frames of it.
 
     Returns:
-        How many frames it has.
+        How many frames it has, or those that a list names of it.
 
     Raises:
         VideoError: If one of them cannot be decoded.
     """
     reader: VideoReader
+    first = 0
     if frames:
-        reader = FrameFolderReader(video.path, num_frames=video.num_frames)
+        reader = FrameFolderReader(video.path)
+        first = first_frame(video)
     else:
         reader = open_video(video.path, decoder)
     with reader:
-        total = reader.num_frames
-        if video.num_frames is not None and total < video.num_frames:
+        total, wanted = reader.num_frames, video.num_frames
+        last = total if wanted is None else first + wanted
+        if not 0 <= first < total or last > total:
+            says = f'{wanted or "some"} from place {first}'
             raise VideoError(
                 f'there are {total} images, but the list says '
-                f'{video.num_frames}'
+                f'{says if first else wanted}'
             )
+        if not frames:  # of a file, all
+            last = total
         # Asked for together, all frames in between would be decoded, too.
-        some = [[index] for index in sorted({0, total // 2, total - 1})]
-        for indices in some if quick else [range(total)]:
+        middle = (first + last) // 2
+        some = [[index] for index in sorted({first, middle, last - 1})]
+        for indices in some if quick else [range(first, last)]:
             for _ in reader.frames(indices):
                 pass
-    return total
+    return last - first
+
+
+def first_frame(video: Video) -> int:
+    """The place of the first frame among the images of its folder."""
+    if video.start is None:
+        return video.offset
+    number = re.search(r'(\d+)\D*$', list_frames(video.path)[0])
+    return video.start - (int(number[1]) if number else 1)
 
 
 class Progress:
@@ -329,6 +358,8 @@ class Progress:
             size=size,
             mtime_ns=mtime,
             listed_frames=video.num_frames,
+            offset=video.offset,
+            start=video.start,
             decoder='frames' if self._args.frames else self._args.decoder,
             quick=self._args.quick,
         )

@@ -32,12 +32,14 @@ class Outcome(NamedTuple):
     Attributes:
         values: (P, R, V): pre-trainings, runs of each, test items.
         seeds: (P, ), of the pre-trainings: ``seed0``.
+        runs: (R, ), of the runs of each: ``seed0``.
         clusters: (V, ).
         labels: (V, ), of videos.
     """
 
     values: Values
     seeds: Sequence[str]
+    runs: Sequence[str]
     clusters: Sequence[str]
     labels: Sequence[str] = ()
 
@@ -62,19 +64,39 @@ def collect(records: Mapping[str, Record], kind: str) -> Outcomes:
         found[domain, arm, task][seed]['/'.join(run)] = record
     outcomes = {}
     for key, seeds in found.items():
-        most = max(len(runs) for runs in seeds.values())
-        whole = [seed for seed in seeds if len(seeds[seed]) == most]
+        names = max(map(sorted, seeds.values()), key=len)
+        whole = [seed for seed in seeds if sorted(seeds[seed]) == names]
         whole.sort(key=lambda seed: (len(seed), seed))
         values: list[list[list[float]]] = []
         items: tuple[list, list, list] = ([], [], [])
         for runs in (seeds[seed] for seed in whole):
-            each = [_items(runs[run]['result']) for run in sorted(runs)]
+            each = [_items(runs[run]['result']) for run in names]
             values.append([value for value, *_ in each])
             items = each[0]
         outcomes[key] = Outcome(
-            100.0 * np.array(values, np.float64), whole, *items[1:]
+            100.0 * np.array(values, np.float64), whole, names, *items[1:]
         )
     return outcomes
+
+
+def _values_of(
+    first: Outcome, second: Outcome, crossed: bool
+) -> tuple[Values, Values] | None:
+    """Those to compare: of draws of the labels, of those that both have.
+
+    Returns:
+        None if there are none.
+    """
+    if not crossed:
+        return first.values, second.values
+    shared = {*first.runs} & {*second.runs}
+    if not shared:
+        return None
+    sides = [
+        outcome.values[:, [run in shared for run in outcome.runs]]
+        for outcome in (first, second)
+    ]
+    return sides[0], sides[1]
 
 
 def _items(
@@ -192,12 +214,12 @@ class Report:
                         if pair[0] is None or pair[1] is None:
                             cells.append('–')
                             continue
-                        estimate = bootstrap(
-                            pair[0].values,
-                            pair[1].values,
-                            pair[0].clusters,
-                            self._are_crossed(task),
-                        )
+                        crossed = self._are_crossed(task)
+                        sides = _values_of(pair[0], pair[1], crossed)
+                        if sides is None:
+                            cells.append('–')
+                            continue
+                        estimate = bootstrap(*sides, pair[0].clusters, crossed)
                         told = len({*pair[0].clusters}) >= MIN_CLUSTERS
                         cells.append(_interval(estimate, True, told))
                     if set(cells) != {'–'}:

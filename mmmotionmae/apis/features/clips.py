@@ -84,6 +84,9 @@ class ClipDataset(RobustVideoDataset):
     def digest(self) -> str:
         """SHA-256 of names and labels, and of frames that are given."""
         digest = hashlib.sha256()
+        if self.raw_frames:
+            naming = f'{self.filename_tmpl} {self.start_index}\n'
+            digest.update(naming.encode('utf-8', 'replace'))
         for idx, name in enumerate(self.short_names()):
             label = self.get_data_info(idx)['label']
             digest.update(f'{name}\n{label}\n'.encode('utf-8', 'replace'))

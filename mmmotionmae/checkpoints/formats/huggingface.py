@@ -30,7 +30,6 @@ from .base import (
 from .huggingface_config import (
     DEFAULTS,
     add_settings,
-    pixel_norm,
     read_classes,
     read_levels,
     read_settings,
@@ -177,8 +176,6 @@ class HuggingFace(Format):
         reason = ''
         if not spec.qkv_bias:
             reason = 'only its decoder has biases of queries and values'
-        elif pixel_norm(decoder) not in ('tubelet', 'none'):
-            reason = f'its pixels have the norm {pixel_norm(decoder)!r}'
         if reason:
             raise self.refuse(
                 checkpoint,

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from ...utils.errors import CheckpointError
-from ..specs import Checkpoint, DecoderSpec, Hints, RawCheckpoint
-from .videomae import DECODER
+from ..specs import Checkpoint, Hints, RawCheckpoint
+from .videomae import DECODER, pixel_norm
 
 CLASSES = dict(
     pretraining='VideoMAEForPreTraining',
@@ -23,11 +23,6 @@ DEFAULTS = dict(
     decoder_num_attention_heads=6,
     layer_norm_eps=1e-12,
 )
-
-
-def pixel_norm(decoder: DecoderSpec) -> str:
-    """The norm of the pixels, which are all that it predicts."""
-    return decoder.targets['pixel'].get('norm', 'tubelet')
 
 
 def read_settings(raw: RawCheckpoint) -> dict[str, Any]:

@@ -134,7 +134,8 @@ class MAEST(Format):
             reason = 'it does not average its tokens, as classifiers do there'
         if reason:
             raise self.refuse(checkpoint, reason)
-        official = VideoMAE().write(checkpoint).tensors
+        written = VideoMAE().write(checkpoint)
+        official = dict(written.tensors)
         official['pos_embed'] = checkpoint.tensors['backbone.pos_embed']
         tensors = split_qkv(official, LAYERS)
         return RawCheckpoint(
@@ -142,7 +143,7 @@ class MAEST(Format):
                 name.replace('fc_norm.', 'norm.'): tensor
                 for name, tensor in tensors.items()
             },
-            settings={},
+            settings=written.settings,
             source=checkpoint.source,
         )
 

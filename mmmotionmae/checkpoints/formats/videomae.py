@@ -136,6 +136,12 @@ class VideoMAE(Format):
                 )
             names['backbone.pos_embed'] = f'{prefix}pos_embed'
         tensors = dict(checkpoint.tensors)
+        # Those of run_mae_pretraining.py, one of them spelt so.
+        args: dict[str, Any] = dict(
+            num_frames=spec.num_frames,
+            input_size=spec.img_size,
+            tubelet_size=spec.tubelet_size,
+        )
         if kind == 'classifier':
             names |= _classifier_names()
         elif kind == 'pretraining':
@@ -149,15 +155,12 @@ class VideoMAE(Format):
                 BLOCK_NAMES | BIAS_NAMES,
             )
             tensors |= pixels_last(checkpoint)
+            args['normlize_target'] = (
+                pixel_norm(checkpoint.decoder) == 'tubelet'
+            )
         return RawCheckpoint(
             tensors={theirs: tensors[ours] for ours, theirs in names.items()},
-            settings=dict(
-                args=dict(
-                    num_frames=spec.num_frames,
-                    input_size=spec.img_size,
-                    tubelet_size=spec.tubelet_size,
-                )
-            ),
+            settings=dict(args=args),
             source=checkpoint.source,
         )
 
@@ -167,11 +170,17 @@ def pixels(norm: str = 'tubelet') -> dict[str, dict[str, Any]]:
     return dict(pixel=dict(type='PixelTarget', norm=norm))
 
 
+def pixel_norm(decoder: DecoderSpec) -> str:
+    """The norm of the pixels, which are all that it predicts."""
+    return decoder.targets['pixel'].get('norm', 'tubelet')
+
+
 def check_videomae_decoder(target: Format, checkpoint: Checkpoint) -> None:
     """Make sure that the decoder is VideoMAE's.
 
     Raises:
-        CheckpointError: If it predicts motion, or is built in another way.
+        CheckpointError: If it predicts motion or other pixels, or is built in
+            another way.
     """
     decoder = checkpoint.decoder
     assert decoder is not None
@@ -186,6 +195,10 @@ def check_videomae_decoder(target: Format, checkpoint: Checkpoint) -> None:
         reason = (
             f'it predicts {" and ".join(decoder.targets)}, not just pixels'
         )
+    elif pixel_norm(decoder) not in ('tubelet', 'none'):
+        reason = f'its pixels have the norm {pixel_norm(decoder)!r}'
+    elif decoder.targets['pixel'].get('pool', 1) != 1:
+        reason = 'its pixels are pooled'
     elif decoder.sharing != 'shared' or decoder.attention != 'self':
         reason = (
             f'its decoder has sharing={decoder.sharing!r} and '
@@ -289,7 +302,9 @@ def _finish_decoder(
         num_heads=count_heads(
             width, hints.decoder_num_heads, '--decoder-num-heads', raw.source
         ),
-        targets=pixels(),
+        targets=pixels(
+            'tubelet' if raw.settings.get('normlize_target', True) else 'none'
+        ),
         mlp_ratio=hidden / width,
     )
 

@@ -3,10 +3,12 @@
 
 from typing import Any
 
+from ...utils.errors import AnnotationError
 from .folders import Found, find_frame_folders, find_videos, walk
 from .index import VideoList
 from .kinds import LIST_EXTENSIONS, VIDEO_EXTENSIONS, is_video, kind_of
 from .layout import Columns, Layout
+from .lines import quote
 from .opening import open_list
 from .paths import check_windows_paths, locate
 from .tables import read_rows, read_texts
@@ -26,6 +28,7 @@ __all__ = [
     'kind_of',
     'locate',
     'open_list',
+    'quote',
     'read_frame_list',
     'read_lines',
     'read_rows',
@@ -64,11 +67,17 @@ def read_video_list(
         FileNotFoundError: If there is no such file.
         AnnotationError: If a line is bad, with number and text of the line; if
             some lines have a label and others have none; if a label is not
-            one of ``num_classes``; or if there are no lines.
+            one of ``num_classes``; if there are no lines; or if some are
+            clips, parts of a video.
     """
     layout = Layout.of(delimiter=delimiter, multi_class=multi_class)
-    entries = open_list(ann_file, layout, num_classes).entries()
-    return [(entry['path'], entry['label']) for entry in entries]
+    listed = open_list(ann_file, layout, num_classes)
+    if listed.facts['clip_unit'] is not None:
+        raise AnnotationError(
+            f'{ann_file!r} lists clips, from a start to an end, but only '
+            'whole videos can be taken here.'
+        )
+    return [(entry['path'], entry['label']) for entry in listed.entries()]
 
 
 def read_frame_list(

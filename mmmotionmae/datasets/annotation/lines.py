@@ -214,6 +214,16 @@ def _split_numbers(
     return line, numbers
 
 
+def quote(path: str) -> str:
+    """A path as a list has it: in quotes if its end may be taken for a label.
+
+    What begins with a quote is taken for one of them.
+    """
+    if path.startswith('"') or re.search(r'[\s,]-?\d+$', path):
+        return '"' + path.replace('"', '""') + '"'
+    return path
+
+
 def _unquote(path: str) -> str:
     if len(path) > 1 and path[0] == path[-1] == '"':
         return path[1:-1].replace('""', '"')

@@ -224,6 +224,43 @@ def test_frames(tmp_path):
         check(tmp_path / 'frames', '--out', tmp_path / 'x.txt', '--frames')
 
 
+@pytest.mark.parametrize('first', [0, 1])
+def test_parts_of_a_folder(tmp_path, first):
+    folder = tmp_path / 'a'
+    folder.mkdir()
+    for i in range(10):
+        path = folder / f'img_{first + i:05}.jpg'
+        cv2.imwrite(str(path), picture(i, (32, 24)))
+    (folder / f'img_{first + 5:05}.jpg').write_bytes(b'no image')
+    listed, out = tmp_path / 'all.txt', tmp_path / 'clean.txt'
+    for column, offset in (('start_index', first), ('offset', 0)):
+        rows = [
+            f'a {start + offset} {count} {label}\n'
+            for label, (start, count) in enumerate(
+                [(0, 5), (6, 4), (0, 10), (5, 1), (7, 4), (50, 1), (-1, 2)]
+            )
+        ]
+        listed.write_text(''.join(row for row in rows if '-' not in row))
+        argv = ['--columns', column, 'total_frames', 'label']
+        argv += ['--frames', '--prefix', tmp_path, '--overwrite']
+        check(listed, '--out', out, *argv)
+        assert out.read_text() == ''.join(rows[:2])
+        reasons = out.with_suffix('.bad.txt').read_text()
+        assert reasons.count('is missing or no image') == 2
+        assert 'the list says 4 from place 7' in reasons
+        assert 'the list says 1 from place 50' in reasons
+
+
+def test_names_that_end_in_numbers(folder, tmp_path):
+    videos = tmp_path / 'videos'
+    videos.mkdir()
+    for name in ('day 1', 'day 2'):
+        shutil.copy(folder / 'good 1, a.mp4', videos / name)
+    check(videos, '--out', tmp_path / 'clean.txt')
+    read = read_video_list(str(tmp_path / 'clean.txt'))
+    assert read == [('day 1', -1), ('day 2', -1)]
+
+
 class Stub(PyAVReader):
     """A decoder that does what the file's name says."""
 

@@ -22,6 +22,7 @@ from studies.steps import run_cell
 from mmmotionmae.apis import UsageError
 from mmmotionmae.apis.runner import load_config
 from mmmotionmae.datasets.moving_shapes import write_dataset
+from mmmotionmae.utils.errors import AnnotationError
 
 PLAN = 'tools/studies/plans/small.py'
 DOMAIN = dict(lists=['pretrain.txt'], held_out=['val.txt'])
@@ -225,6 +226,13 @@ def test_bad_plans(lists, changes, message):
     plan = a_plan(lists, tasks=dict(t=dict(TASK, **changes)))
     with pytest.raises(UsageError, match=message):
         plan.cells()
+
+
+def test_clips_are_refused(tmp_path):
+    """They would be trained on as whole videos, with the label of a part."""
+    (tmp_path / 'list.txt').write_text('a.mp4 0.0 1.0 0\na.mp4 2.0 3.0 1\n')
+    with pytest.raises(AnnotationError, match=r'list\.txt.* lists clips'):
+        a_plan(tmp_path).read('list.txt')
 
 
 def test_paths_are_relative_to_the_list(tmp_path):
@@ -546,6 +554,38 @@ def test_incomplete_pretrainings_are_left_out():
     np.testing.assert_array_equal(
         values, [[[100, 100, 0, 0], [100, 100, 100, 0]]]
     )
+
+
+def test_draws_that_both_sides_have(lists):
+    """Half-done studies compare the same draws of the labels, or nothing."""
+    cfg = a_plan(lists).cfg
+    cfg.tasks = dict(hand=dict(TASK, fraction=0.5))
+    pixels = {('videomae', 0, 0): '1100', ('videomae', 0, 1): '0000'}
+    for motion, row in (
+        ({('motionmae', 0, 0): '1111', ('motionmae', 0, 2): '0000'}, '+50.0'),
+        ({('motionmae', 0, 1): '1111'}, '+100.0'),
+        ({('motionmae', 0, 2): '1111'}, None),
+    ):
+        tables = reports.Report(cfg, records_of(pixels | motion)).tables()
+        start = f'| motionmae − videomae | {row}'
+        assert (start in tables['differences']) == (row is not None)
+
+
+def test_report_of_own_lists_with_whole_paths(
+    lists, pretending, monkeypatch, capsys
+):
+    """It finds the cells that were run, with a GPU, too, and no data root."""
+    monkeypatch.setattr(tool, '_gpus', lambda: ['0'])
+    monkeypatch.setattr(
+        tool, 'run_cells', lambda *a: running.run_cells(*a[:3], (), *a[4:])
+    )
+    argv = ['--out-dir', str(lists / 'out'), '--data-root', str(lists / 'no')]
+    argv += ['--train-list', str(lists / 'train.txt')]
+    argv += ['--test-list', str(lists / 'val.txt')]
+    only = ['--only', 'linear/own/motion/seed0']
+    for more in (only, ['--report']):
+        tool.study(tool.parse_args(argv + more))
+    assert '2 records; report in' in capsys.readouterr().out
 
 
 def test_report_from_records_alone(tmp_path, capsys):
