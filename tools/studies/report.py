@@ -255,7 +255,7 @@ class Report:
         return markdown(['pre-trained on', 'arm', *head], rows)
 
     def _reconstruction(self) -> str:
-        keys = ('r2_pixel', 'r2_motion', 'r2_motion_moving')
+        keys = self._shares()
         found: dict[tuple[str, str, str], list[Mapping[str, float]]] = (
             defaultdict(list)
         )
@@ -281,6 +281,7 @@ class Report:
 
     def _factors(self) -> str:
         rows = []
+        keys = [key for key in self._shares() if not key.endswith('_moving')]
         # Also those that are recorded, but of another plan.
         trained = [
             name.split('/')
@@ -298,7 +299,7 @@ class Report:
                     result = record['result'].get(self._mask_of(arm), {})
                 row += [
                     f'{result[key]:.3f}' if key in result else '–'
-                    for key in ('r2_pixel', 'r2_motion')
+                    for key in keys
                 ]
                 for kind in self.kinds:
                     for task in self.tasks(kind):
@@ -310,14 +311,29 @@ class Report:
                         row.append(value)
                 if set(row[2:]) != {'–'}:
                     rows.append(row)
-        head = [
+        head = [f'R² {key.removeprefix("r2_")}' for key in keys] + [
             f'{kind} {task}'
             for kind in self.kinds
             for task in self.tasks(kind)
         ]
-        return markdown(
-            ['pre-trained on', 'arm', 'R² pixel', 'R² motion', *head], rows
-        )
+        return markdown(['pre-trained on', 'arm', *head], rows)
+
+    def _shares(self) -> list[str]:
+        """What is known of R², pixels and motion before other targets."""
+        usual = ['r2_pixel', 'r2_motion', 'r2_motion_moving']
+        results = [
+            shares
+            for name, record in self.records.items()
+            if name.startswith('reconstruct/')
+            for shares in record['result'].values()
+        ]
+        others = {
+            key
+            for shares in results
+            for key in shares
+            if key.startswith('r2_') and not key.endswith('_oracle')
+        }
+        return usual + sorted(others - {*usual})
 
     def _mask_of(self, arm: str) -> str:
         """The mask that an arm is trained with."""

@@ -517,6 +517,24 @@ def test_factors_show_the_masks_of_training(lists, tmp_path):
         assert '| g | motionmae | 0.250 | 0.500 |' in tables['factors']
 
 
+def test_other_targets_have_columns_of_their_own(lists):
+    name = 'reconstruct/g/flow/seed0'
+    result = dict(TubeMasking=dict(r2_pixel=0.5, r2_flow=0.25, r2_x_oracle=1))
+    result['TubeMasking']['r2_flow_oracle'] = 0.125
+    records = {
+        name: dict(name=name, kind='reconstruct', seconds=1, result=result),
+        name.replace('reconstruct', 'pretrain'): dict(
+            name=name, kind='pretrain', seconds=1, result={}
+        ),
+    }
+    tables = reports.Report(a_plan(lists).cfg, records).tables()
+    head, _, row = tables['factors'].splitlines()
+    assert head.endswith('| R² pixel | R² motion | R² flow |')
+    assert row == '| g | flow | 0.500 | – | 0.250 |'
+    assert '`r2_flow` | interpolation |' in tables['reconstruction']
+    assert '| – | 0.250 | 0.125 |' in tables['reconstruction']
+
+
 def test_factors_are_of_the_first_seed():
     hits = {('f', seed, 0): row for seed, row in ((10, '11'), (0, '10'))}
     outcome = reports.collect(records_of(hits), 'finetune')['g', 'f', 'hand']
