@@ -173,13 +173,11 @@ class HuggingFace(Format):
         if decoder is None:
             return
         check_videomae_decoder(self, checkpoint)
-        reason = ''
         if not spec.qkv_bias:
-            reason = 'only its decoder has biases of queries and values'
-        if reason:
             raise self.refuse(
                 checkpoint,
-                f'{reason}; the encoder alone can be written (--encoder-only)',
+                'only its decoder has biases of queries and values; the '
+                'encoder alone can be written (--encoder-only)',
             )
 
 
